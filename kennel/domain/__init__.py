@@ -1,0 +1,49 @@
+"""The words Kennel thinks in: plain, frozen values. No I/O, nothing but the standard library."""
+
+from kennel.domain.environment import Environment, environment_of
+from kennel.domain.event import (
+    Event,
+    Ignored,
+    Ping,
+    PullRequestChanged,
+    PullRequestClosed,
+    RefChanged,
+    RefDeleted,
+    Repository,
+)
+from kennel.domain.manifest import Manifest, Ready, Service, Site
+from kennel.domain.route import Files, Route, Target, Upstream
+from kennel.domain.secret import Env, Secret
+from kennel.domain.tenant import Key, Ref, RefKind, Tenant
+from kennel.domain.unit import Limits, Unit, UnitState, UnitStatus
+
+__all__ = [
+    "Env",
+    "Environment",
+    "Event",
+    "Files",
+    "Ignored",
+    "Key",
+    "Limits",
+    "Manifest",
+    "Ping",
+    "PullRequestChanged",
+    "PullRequestClosed",
+    "Ready",
+    "Ref",
+    "RefChanged",
+    "RefDeleted",
+    "RefKind",
+    "Repository",
+    "Route",
+    "Secret",
+    "Service",
+    "Site",
+    "Target",
+    "Tenant",
+    "Unit",
+    "UnitState",
+    "UnitStatus",
+    "Upstream",
+    "environment_of",
+]

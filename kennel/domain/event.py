@@ -1,0 +1,76 @@
+"""What a forge can tell us, whichever forge it is."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kennel.domain.tenant import Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository as a forge describes it. `id` survives renames, `full_name` does not."""
+
+    forge: str
+    id: str
+    full_name: str
+    clone_url: str
+    default_branch: str = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefChanged:
+    """A branch was created, pushed to or force-pushed; `commit` was its head at that moment."""
+
+    repository: Repository
+    ref: Ref
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefDeleted:
+    """A branch is gone."""
+
+    repository: Repository
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestChanged:
+    """A pull request was opened, reopened, pushed to or labelled.
+
+    `trusted` is True only when its head is a branch of the same repository. A fork, a deleted
+    head and an AGit pull request (which looks like the same repository) are not trusted.
+    `relabelled` is True when only its labels changed: nothing new has to be built.
+    """
+
+    repository: Repository
+    ref: Ref
+    commit: str
+    trusted: bool
+    labels: frozenset[str] = frozenset()
+    relabelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestClosed:
+    """A pull request was closed, merged or not."""
+
+    repository: Repository
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """The forge only wants to know whether we are there."""
+
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """Well understood, and nothing follows from it. `reason` says why, for `kennel deliveries`."""
+
+    reason: str
+
+
+Event: TypeAlias = RefChanged | RefDeleted | PullRequestChanged | PullRequestClosed | Ping | Ignored

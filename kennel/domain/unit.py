@@ -1,0 +1,57 @@
+"""A process that should run, and how it is doing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kennel.domain.tenant import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a unit may use at most. None: the operator's default.
+
+    `memory_max`: bytes. `cpu_weight`: 1 to 10000, 100 is normal. `tasks_max`: threads and
+    processes.
+    """
+
+    memory_max: int | None = None
+    cpu_weight: int | None = None
+    tasks_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One generation of a service as a supervisor runs it.
+
+    `name` comes from `names.unit` and is unique on the host; it ends in no `.service`.
+    `command` is absolute and its arguments are literal: nothing in them is expanded.
+    `port` is where it is told to listen (on `address`).
+    """
+
+    name: str
+    key: Key
+    command: tuple[str, ...]
+    port: int
+    address: str = "127.0.0.1"
+    limits: Limits = field(default_factory=Limits)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Log fields besides KENNEL_PROJECT, KENNEL_REF and KENNEL_SERVICE."""
+
+
+class UnitState(Enum):
+    """How a unit is doing. A unit that is not there has no state."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStatus:
+    """A state and, where there is one, its reason (such as "exited with status 3")."""
+
+    state: UnitState
+    reason: str = ""

@@ -1,0 +1,224 @@
+"""What a provider must be able to do. One class for each kind of provider.
+
+Most have the same three verbs: `observe` tells what is there, `ensure` makes one thing so,
+`remove` takes it away. `ensure` and `remove` may be repeated at will, and may be cut off at any
+point by a crash: the next call goes on from whatever is there.
+
+Every method that talks to a service may raise `Unavailable` (out of reach: asked again on the
+next pass) or `Rejected` (somebody has to act; the message says who and what). Anything else that
+escapes is a bug of the plugin; it is logged and costs only the tenant in question.
+
+A provider marks what it makes and `observe` shows only what is marked. It never touches anything
+else.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar, Self
+
+from kennel.domain import Env, Event, Route, Secret, Target, Tenant, Unit, UnitStatus
+
+
+class Provider(ABC):
+    """Opened once when the daemon starts, closed once when it stops."""
+
+    name: ClassVar[str]
+    """Lower case; unique among the providers of its kind; what people write in kennel.toml."""
+
+    async def __aenter__(self) -> Self:
+        """Open connections. May raise `Rejected` to stop the start, with what to do about it."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close connections. What was provided stays as it is."""
+
+    async def check(self) -> None:
+        """Return if all is well; else raise `Unavailable` or `Rejected` with the fix."""
+
+
+class Provisioner(Provider, ABC):
+    """Gives each tenant a resource of its own, such as a database.
+
+    `name` is what a manifest lists under `resources`.
+    """
+
+    variables: ClassVar[frozenset[str]]
+    """The environment variables `ensure` answers with: always the same, always all of them."""
+
+    @abstractmethod
+    async def observe(self) -> set[Tenant]:
+        """Return every tenant that has, in whole or in part, something marked as Kennel's."""
+
+    @abstractmethod
+    async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
+        """Make the tenant's resource and return how to reach it: the same answer every time.
+
+        `options` is what the manifest says of this resource; an unknown or wrong one is
+        `Rejected` with what is allowed.
+        """
+
+    @abstractmethod
+    async def remove(self, tenant: Tenant) -> None:
+        """Take the tenant's resource away with everything in it."""
+
+
+class SecretSource(Provider, ABC):
+    """Looks up the secrets of a project."""
+
+    @abstractmethod
+    async def resolve(self, project: str, profile: str, names: Collection[str]) -> Env:
+        """Return the values of those names that the source has for this project and profile.
+
+        A name that is not there is left out. "Cannot tell" (sealed, forbidden, unreachable) is
+        `Unavailable` or `Rejected`, never an empty answer.
+        """
+
+
+class Supervisor(Provider, ABC):
+    """Runs units."""
+
+    survives: ClassVar[bool]
+    """Whether units go on running when Kennel stops or is killed."""
+
+    @abstractmethod
+    async def observe(self) -> Mapping[str, UnitStatus]:
+        """Return every unit of Kennel's on this host by name, with one call where possible.
+
+        A unit that stopped or failed for good may be absent.
+        """
+
+    @abstractmethod
+    async def ensure(self, unit: Unit, env: Env) -> None:
+        """Start the unit unless it runs already; return when its program has been executed.
+
+        PORT and HOST come in `env` like everything else. `Rejected` if it cannot be executed.
+        """
+
+    @abstractmethod
+    async def remove(self, unit: str) -> None:
+        """Stop the unit, wait until its last process is gone, forget what was kept for it."""
+
+    @abstractmethod
+    async def logs(self, unit: str, lines: int) -> Sequence[str]:
+        """Return the last lines the unit wrote, oldest first; of a stopped unit too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterState:
+    """What a router does at the moment.
+
+    `routes`: the table in force; None when it cannot be told or was changed by somebody else.
+    `live`: for each tenant, `digest_of` the targets its requests go to.
+    """
+
+    routes: frozenset[Route] | None
+    live: Mapping[Tenant, str]
+
+
+class Router(Provider, ABC):
+    """Brings traffic in.
+
+    Two things are kept apart: *routes* say which hosts there are, and change when hosts appear
+    or go; *targets* say where the requests of a tenant end up, and change with every deployment.
+    """
+
+    @abstractmethod
+    async def observe(self) -> RouterState:
+        """Return what is in force. `Unavailable` when the proxy does not answer."""
+
+    @abstractmethod
+    async def publish(self, routes: Collection[Route]) -> None:
+        """Make this the whole table, in one write; write nothing where it is in force already.
+
+        Hosts that are in nobody's route answer 404. The proxy's own configuration beside
+        Kennel's is left alone.
+        """
+
+    @abstractmethod
+    async def switch(self, tenant: Tenant, targets: Mapping[str, Target]) -> None:
+        """Send the requests of every service and site of a tenant to these targets, at once.
+
+        Requests under way end where they began. None is refused or sent elsewhere.
+        """
+
+    @abstractmethod
+    async def remove(self, tenant: Tenant) -> None:
+        """Forget a tenant's targets. Its routes are gone before."""
+
+    @abstractmethod
+    def url(self, host: str) -> str:
+        """Return the address people reach a host at, such as `https://shop-main.example.net`."""
+
+
+class DnsProvider(Provider, ABC):
+    """Publishes names for custom domains."""
+
+    @abstractmethod
+    def covers(self, host: str) -> bool:
+        """Return whether a host lies in one of the configured zones."""
+
+    @abstractmethod
+    async def observe(self) -> Mapping[str, str]:
+        """Return host → target of every record marked as Kennel's, in all zones."""
+
+    @abstractmethod
+    async def ensure(self, host: str, target: str) -> None:
+        """Publish a host. `target` is an address or a name. A foreign record is `Rejected`."""
+
+    @abstractmethod
+    async def remove(self, host: str) -> None:
+        """Take a record of Kennel's away. A foreign one is left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One webhook request as it came in. Header names are lower case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Forge(Provider, ABC):
+    """Understands the webhooks of one kind of forge. Pure: no method here does I/O."""
+
+    @abstractmethod
+    def recognises(self, delivery: Delivery) -> bool:
+        """Return whether this forge sent the delivery, by its headers alone."""
+
+    @abstractmethod
+    def precedence(self) -> int:
+        """Return the order of asking, lower first: Forgejo sends GitHub's headers too."""
+
+    @abstractmethod
+    def verify(self, delivery: Delivery, secret: Secret) -> bool:
+        """Return, in constant time, whether the delivery is signed with the secret.
+
+        An empty secret verifies nothing.
+        """
+
+    @abstractmethod
+    def read(self, delivery: Delivery) -> Event:
+        """Return what the delivery says. Raises `ValueError` naming what is wrong with it."""
+
+    @abstractmethod
+    def delivery_id(self, delivery: Delivery) -> str:
+        """Return the forge's own id of the delivery, or "" where there is none."""
+
+    @abstractmethod
+    def event_name(self, delivery: Delivery) -> str:
+        """Return the forge's name of the event, for people: `push`, `pull_request`."""
+
+
+class Cache(Provider, ABC):
+    """Keeps what was built for other machines."""
+
+    @abstractmethod
+    async def push(self, paths: Sequence[str]) -> None:
+        """Upload store paths with their closures. Only builds of trusted commits are offered."""

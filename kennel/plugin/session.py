@@ -1,0 +1,130 @@
+"""Programs that run in a session of their own and are never left behind.
+
+A session is a process with everything it starts. It is ended as a whole. If Kennel is killed,
+the program is killed with it (the kernel does that for the program itself), and what is left of
+its session is ended by `Sessions.sweep` at the next start.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+GRACE = 5.0
+"""Seconds between asking a session to end and killing it."""
+
+
+class Sessions:
+    """The sessions of one purpose, such as "builds", noted in a folder on a tmpfs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path | str = "/",
+        stdin: int = asyncio.subprocess.DEVNULL,
+        stdout: int | IO[Any] = asyncio.subprocess.DEVNULL,
+        stderr: int | IO[Any] = asyncio.subprocess.DEVNULL,
+        memory_max: int | None = None,
+        limit: int = 1 << 20,
+    ) -> asyncio.subprocess.Process:
+        """Start a command whose name is unique in this folder. Its environment is `env` alone.
+
+        `memory_max`: bytes of address space for each process. `limit`: the longest line that
+        its streams read. Raises OSError if it cannot be executed.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *_tied_to_us(memory_max),
+            *command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            limit=limit,
+        )
+        self._note(name, process.pid)
+        return process
+
+    async def end(
+        self, name: str, process: asyncio.subprocess.Process, *, grace: float = GRACE
+    ) -> None:
+        """End a session: ask it, wait for `grace` seconds, kill what is left, wait for it."""
+        _signal(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
+        _signal(process.pid, signal.SIGKILL)
+        await process.wait()
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Drop the note of a session that has ended by itself."""
+        (self._folder / name).unlink(missing_ok=True)
+
+    def sweep(self) -> list[str]:
+        """Kill the sessions that an earlier Kennel left behind. Return their names."""
+        if not self._folder.is_dir():
+            return []
+        return [note.name for note in sorted(self._folder.iterdir()) if self._kill(note)]
+
+    def _note(self, name: str, pid: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / name).write_text(json.dumps([pid, started_at(pid)]))
+
+    def _kill(self, note: Path) -> bool:
+        try:
+            pid, started = json.loads(note.read_text())
+        except (OSError, ValueError):  # cut off while it was written: nothing ran yet
+            pid, started = 0, None
+        note.unlink(missing_ok=True)
+        leader = started_at(pid) if pid else None
+        if not pid or (leader is not None and leader != started):  # the number is another's now
+            return False
+        return _signal(pid, signal.SIGKILL)
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since boot; None if there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+@cache
+def _program(name: str) -> str | None:
+    return shutil.which(name)
+
+
+def _tied_to_us(memory_max: int | None) -> list[str]:
+    """Return the words that make a program die with Kennel and keep to its limit.
+
+    util-linux does both before it becomes the program; doing it between fork and exec in a
+    process with threads is not safe.
+    """
+    words: list[str] = []
+    if setpriv := _program("setpriv"):
+        words += [setpriv, "--pdeathsig", "KILL", "--"]
+    if memory_max is not None and (prlimit := _program("prlimit")):
+        words += [prlimit, f"--as={memory_max}", "--"]
+    return words

@@ -1,0 +1,284 @@
+"""kennel.toml: what the operator says.
+
+Everything has a default, so that no file at all is a working configuration (the embedded one).
+An unknown key or a wrong type is an error that names the file, the table and the key.
+"""
+
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, field
+
+from kennel.domain import Limits, names
+from kennel.errors import ConfigError
+from kennel.plugin import SecretReference
+from kennel.plugin.settings import Host
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every table of kennel.toml."""
+
+
+class DatabaseTable(Table, frozen=True):
+    """Where state is kept. `url`: an SQLAlchemy URL; None: SQLite in `state_dir`."""
+
+    url: str | None = None
+
+
+class WebTable(Table, frozen=True):
+    """The HTTP server.
+
+    `max_body`: bytes of a webhook. `requests_per_minute`: of one client address; 0: no limit.
+    `trusted_proxies`: addresses whose X-Forwarded-For is believed.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3000
+    max_body: Positive = 10 * 1024 * 1024
+    requests_per_minute: Annotated[int, Meta(ge=0)] = 6000
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+
+
+class DomainsTable(Table, frozen=True):
+    """`ephemeral`: every ref gets `{project}-{ref}.{ephemeral}`; a wildcard points it here."""
+
+    ephemeral: str = "localhost"
+
+
+class BuildTable(Table, frozen=True):
+    """How commits are built.
+
+    `timeout`: seconds for a whole build. `memory_max`: bytes for each process of it.
+    `log_max_bytes`: of one build's log; what is longer loses its middle. `log_days`: how long
+    logs are kept. `keep`: good builds of a ref whose outputs stay out of the garbage.
+    `isolation`: "systemd" runs evaluation and build in transient units, "process" in a session,
+    "auto" chooses by the supervisor. `environment`: variables for Nix, never secrets.
+    `nix_options`: extra arguments, such as ["--builders", "ssh://builder"]. `store` and
+    `eval_store`: as Nix's options of the same names.
+    """
+
+    max_concurrent: Positive = 2
+    timeout: Seconds = 30 * 60.0
+    memory_max: Positive | None = None
+    log_max_bytes: Annotated[int, Meta(ge=4096)] = 16 * 1024 * 1024
+    log_days: Positive = 30
+    keep: Positive = 5
+    isolation: Annotated[str, Meta(pattern="^(auto|systemd|process)$")] = "auto"
+    environment: dict[str, str] = field(default_factory=dict)
+    nix_options: tuple[str, ...] = ()
+    store: str | None = None
+    eval_store: str | None = None
+    devenv: str = "devenv"
+
+
+class ServicesTable(Table, frozen=True):
+    """How services run.
+
+    `ports`: "FIRST-LAST", outside the range the kernel gives to outgoing connections. `drain`:
+    seconds a replaced service goes on, for requests under way. `memory_max` (bytes), `cpu_weight`
+    and `tasks_max`: what a service gets at most, and unless it asks for less.
+    """
+
+    ports: Annotated[str, Meta(pattern="^[0-9]{4,5}-[0-9]{4,5}$")] = "20000-29999"
+    ready_timeout: Seconds = 60.0
+    drain: Annotated[float, Meta(ge=0)] = 5.0
+    memory_max: Positive = 1024 * 1024 * 1024
+    cpu_weight: Annotated[int, Meta(ge=1, le=10000)] = 100
+    tasks_max: Positive = 512
+
+    @property
+    def port_range(self) -> range:
+        first, _, last = self.ports.partition("-")
+        return range(int(first), int(last) + 1)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            memory_max=self.memory_max, cpu_weight=self.cpu_weight, tasks_max=self.tasks_max
+        )
+
+
+class ReconcileTable(Table, frozen=True):
+    """`every`: seconds between passes that nothing asked for. `parallel`: tenants at a time."""
+
+    every: Seconds = 30.0
+    parallel: Positive = 16
+
+
+class ProjectTable(Table, frozen=True):
+    """A project the operator registers, or grants something.
+
+    `url`: what is cloned. `full_name`: OWNER/NAME at the forge; read from `url` by default.
+    `domains`: custom domains it may use; `*.example.org` stands for one label. `secret`: of its
+    webhooks. `token` or `ssh_key`: to clone it with.
+    """
+
+    url: str | None = None
+    forge: str = "forgejo"
+    full_name: str | None = None
+    default_branch: str = "main"
+    domains: tuple[str, ...] = ()
+    secret: SecretReference | None = None
+    token: SecretReference | None = None
+    ssh_key: SecretReference | None = None
+    previews: bool = True
+
+
+def _default_dir(hint: str, as_root: str, user_base: str, fallback: str) -> Path:
+    """Return what systemd says, else the place that belongs to us."""
+    if given := os.environ.get(hint, "").partition(":")[0]:
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path(as_root)
+    return Path(os.environ.get(user_base) or Path.home() / fallback, "kennel")
+
+
+def _state_dir() -> Path:
+    return _default_dir("STATE_DIRECTORY", "/var/lib/kennel", "XDG_STATE_HOME", ".local/state")
+
+
+def _run_dir() -> Path:
+    return _default_dir("RUNTIME_DIRECTORY", "/run/kennel", "XDG_RUNTIME_DIR", ".cache")
+
+
+def _supervisor() -> str:
+    return "systemd" if Path("/run/systemd/system").is_dir() and os.geteuid() == 0 else "process"
+
+
+class Settings(Table, frozen=True):
+    """All of kennel.toml.
+
+    `state_dir` is kept over reboots, `run_dir` should be a tmpfs. `host`: this machine's name in
+    the store. `allow`: owners and repositories whose first signed webhook registers them, such as
+    "ScottyLabs/*". `webhook_secret_file`: holds the secret that forges sign with.
+    """
+
+    state_dir: Path = field(default_factory=_state_dir)
+    run_dir: Path = field(default_factory=_run_dir)
+    host: str = field(default_factory=socket.gethostname)
+    supervisor: str = field(default_factory=_supervisor)
+    router: str = "caddy"
+    webhook_secret_file: Path | None = None
+    allow: tuple[str, ...] = ()
+    database: DatabaseTable = field(default_factory=DatabaseTable)
+    web: WebTable = field(default_factory=WebTable)
+    domains: DomainsTable = field(default_factory=DomainsTable)
+    build: BuildTable = field(default_factory=BuildTable)
+    services: ServicesTable = field(default_factory=ServicesTable)
+    reconcile: ReconcileTable = field(default_factory=ReconcileTable)
+    projects: dict[str, ProjectTable] = field(default_factory=dict)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.state_dir / 'kennel.db'}"
+
+    @property
+    def control_socket(self) -> Path:
+        """Return where the daemon answers the command line."""
+        return self.run_dir / "control.sock"
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return `[plugins.*]` with what is on without being asked for."""
+        default = (self.supervisor, self.router, "forgejo", "github")
+        return {**{name: {} for name in default}, **self.plugins}
+
+    @property
+    def plugin_host(self) -> Host:
+        address = "127.0.0.1" if self.web.host in {"0.0.0.0", "::", ""} else self.web.host
+        return Host(
+            state_dir=self.state_dir,
+            run_dir=self.run_dir,
+            domain=self.domains.ephemeral,
+            api_url=f"http://{address}:{self.web.port}",
+        )
+
+
+PLACES = ("kennel.toml", "/etc/kennel/kennel.toml")
+"""Where the file is looked for when nobody says."""
+
+
+def find() -> Path | None:
+    """Return the configuration file: $KENNEL_CONFIG, else the first of `PLACES`, else None."""
+    if given := os.environ.get("KENNEL_CONFIG"):
+        return Path(given)
+    return next((path for path in map(Path, PLACES) if path.is_file()), None)
+
+
+def load(path: Path | None) -> Settings:
+    """Read and check kennel.toml; None: the defaults. Raises ConfigError that names the key."""
+    if path is None:
+        return Settings()
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return parse(text.decode(errors="replace"), source=str(path))
+
+
+def parse(text: str, *, source: str) -> Settings:
+    """Read the text of a kennel.toml. `source` names it in errors."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    try:
+        settings = msgspec.convert(raw, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(str(error))}") from error
+    _check(settings, source)
+    return settings
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's `... - at `$.web.port`` into the words of a TOML file."""
+    what, _, place = message.partition(" - at `$")
+    keys = place.rstrip("`").lstrip(".")
+    if not keys and "unknown field" not in what:
+        return what
+    known = _known(keys) if "unknown field" in what else ""
+    return f"{'[' + keys + ']' if known and keys else keys or 'top level'}: {what}{known}"
+
+
+def _known(keys: str) -> str:
+    shape: Any = Settings
+    for key in keys.split(".") if keys else ():
+        if key == "[...]":
+            shape = ProjectTable
+        elif shape is Settings and key != "projects":
+            shape = {f.name: f.type for f in msgspec.structs.fields(Settings)}.get(key)
+    if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
+        return ""
+    return "; allowed are: " + ", ".join(f.encode_name for f in msgspec.structs.fields(shape))
+
+
+def _check(settings: Settings, source: str) -> None:
+    """Refuse what has the right type and still makes no sense."""
+    for name, table in settings.projects.items():
+        if not names.PROJECT.fullmatch(name):
+            raise ConfigError(
+                f"{source}: [projects.{name}]: a project is called by 1 to 39 of a-z, 0-9 and -,"
+                f" such as {names.slug(name) or 'shop'!r}"
+            )
+        if table.token and table.ssh_key:
+            raise ConfigError(f"{source}: [projects.{name}]: give token or ssh_key, not both")
+    ports = settings.services.port_range
+    if not (1024 <= ports.start < ports.stop <= 65536):
+        raise ConfigError(
+            f"{source}: services.ports: {settings.services.ports!r} is no range between 1024 and"
+            ' 65535, such as "20000-29999"'
+        )
+    for pattern in settings.allow:
+        if not re.fullmatch(r"[^/*]+/(\*|[^/*]+)", pattern):
+            raise ConfigError(
+                f'{source}: allow: {pattern!r} is neither "OWNER/*" nor "OWNER/REPOSITORY"'
+            )

@@ -1,0 +1,159 @@
+"""The tables. Times are seconds since the epoch, UTC. `ref` is always a full name in git."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("forge", String(63), nullable=False),
+    Column("forge_id", String(255)),  # unknown until the first delivery of a project added by hand
+    Column("full_name", String(255), nullable=False),
+    Column("clone_url", Text, nullable=False),
+    Column("default_branch", String(255), nullable=False),
+    Column("secret", Text),  # references (env:, file:, credential:), never values
+    Column("token", Text),
+    Column("ssh_key", Text),
+    Column("domains", JSON, nullable=False),
+    Column("previews", Boolean, nullable=False),
+    Column("removed", Boolean, nullable=False),  # its tenants go first, then the row
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("forge", "forge_id"),
+    UniqueConstraint("forge", "full_name"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("ref", String(512), nullable=False),
+    Column("environment", String(16), nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    Column("wanted", Boolean, nullable=False),  # false: gone from the forge; things are taken away
+    Column("created_at", Float, nullable=False),
+    Column("active_at", Float, nullable=False),
+    UniqueConstraint("project_id", "ref"),
+)
+
+BUILD_STATES = ("queued", "building", "built", "done", "failed", "cancelled")
+
+builds = Table(
+    "builds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("ref", String(512), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),  # why it failed or was cancelled, for people
+    Column("trusted", Boolean, nullable=False),
+    Column("manifest", JSON),
+    Column("outputs", JSON),  # package -> {"path", "program"}
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("built_at", Float),
+    Column("finished_at", Float),
+    CheckConstraint(f"state IN {BUILD_STATES}", name="state"),
+    Index("ix_builds_project_id_ref", "project_id", "ref", "id"),
+    Index("ix_builds_state", "state"),
+    Index(  # one build per project and ref at a time
+        "uq_builds_building",
+        "project_id",
+        "ref",
+        unique=True,
+        sqlite_where=text("state = 'building'"),
+        postgresql_where=text("state = 'building'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("build_id", ForeignKey("builds.id"), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("unit", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("command", JSON, nullable=False),
+    Column("spec", JSON, nullable=False),  # the service as its manifest has it
+    Column("created_at", Float, nullable=False),
+    Column("retired_at", Float),  # since when nothing is sent to it: it drains, then it is stopped
+    UniqueConstraint("host", "unit"),
+    UniqueConstraint("host", "port"),
+    UniqueConstraint("tenant_id", "name", "digest"),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("build_id", ForeignKey("builds.id"), nullable=False),
+    Column("generation_id", ForeignKey("generations.id"), unique=True),  # of a service
+    Column("root", Text),  # of a site: the store path
+    Column("spa", Boolean, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("deployed_at", Float, nullable=False),
+    UniqueConstraint("tenant_id", "name"),
+    CheckConstraint("(generation_id IS NULL) <> (root IS NULL)", name="service_or_site"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", String(253), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("custom", Boolean, nullable=False),
+    Index("ix_hosts_tenant_id", "tenant_id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("forge", String(63), nullable=False),
+    Column("event", String(63), nullable=False),
+    Column("delivery_id", String(255), nullable=False),
+    Column("project", String(255), nullable=False),  # full name, for people
+    Column("headers", JSON, nullable=False),  # without signatures and authorisation
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("handled_at", Float),
+    Column("outcome", Text, nullable=False),
+    Index("ix_deliveries_handled_at", "handled_at"),
+    sqlite_autoincrement=True,
+)

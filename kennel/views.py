@@ -1,0 +1,136 @@
+"""What the daemon tells people and scripts: the JSON of the control socket and of `--json`.
+
+Times are seconds since the epoch, UTC. Keys are only ever added.
+"""
+
+import msgspec
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything that is shown."""
+
+
+class Deployment(View, frozen=True):
+    """A line of `kennel status`: a service or site of a ref, or a ref that has none yet.
+
+    `name` and `kind` ("service", "site") are "" for a ref of which nothing is live yet. `state`
+    is one of: live, queued, building, starting, failing, failed, waiting, removing, kept.
+    `why` says more where there is more to say. `commit` and `build` are what is live, or what is
+    on its way. `next_state` is that of a newer build of the ref, "" where there is none.
+    """
+
+    project: str
+    ref: str
+    name: str
+    kind: str
+    environment: str
+    url: str
+    urls: list[str]
+    state: str
+    why: str
+    commit: str
+    build: int | None
+    next_state: str
+    since: float
+
+
+class Build(View, frozen=True):
+    """A line of `kennel builds`. `state`: queued, building, built, done, failed, cancelled."""
+
+    id: int
+    project: str
+    ref: str
+    environment: str
+    commit: str
+    state: str
+    reason: str
+    trusted: bool
+    created_at: float
+    started_at: float | None
+    built_at: float | None
+    finished_at: float | None
+    urls: list[str]
+
+
+class Project(View, frozen=True):
+    """A line of `kennel projects`. Secrets are shown as references, never as values."""
+
+    name: str
+    forge: str
+    full_name: str
+    clone_url: str
+    default_branch: str
+    domains: list[str]
+    secret: str | None
+    token: str | None
+    ssh_key: str | None
+    previews: bool
+    refs: int
+    removed: bool
+
+
+class NewProject(View, frozen=True, forbid_unknown_fields=True):
+    """What `kennel projects add` sends. Only `url` is needed: the rest is read from it."""
+
+    url: str
+    name: str | None = None
+    forge: str = "forgejo"
+    full_name: str | None = None
+    default_branch: str = "main"
+    domains: list[str] = []
+    secret: str | None = None
+    token: str | None = None
+    ssh_key: str | None = None
+    previews: bool = True
+
+
+class DeployRequest(View, frozen=True, forbid_unknown_fields=True):
+    """What `kennel deploy` sends: build the head of this ref now."""
+
+    project: str
+    ref: str
+
+
+class Step(View, frozen=True):
+    """A line of `kennel plan`: what the next pass would do, and why."""
+
+    tenant: str
+    step: str
+    why: str
+
+
+class Delivery(View, frozen=True):
+    """A webhook that came in, and what became of it."""
+
+    id: int
+    forge: str
+    event: str
+    project: str
+    delivery_id: str
+    received_at: float
+    handled_at: float | None
+    outcome: str
+
+
+class Provider(View, frozen=True):
+    """A provider in use and how it is: `problem` is "" when all is well."""
+
+    kind: str
+    name: str
+    problem: str
+
+
+class Health(View, frozen=True):
+    """The daemon itself."""
+
+    version: str
+    started_at: float
+    passes: int
+    last_pass_seconds: float
+    providers: list[Provider]
+
+
+class Problem(View, frozen=True):
+    """Every answer that is not a success."""
+
+    error: str
