@@ -11,7 +11,7 @@ from kennel.domain.event import (
     RefDeleted,
     Repository,
 )
-from kennel.domain.manifest import Manifest, Ready, Service, Site
+from kennel.domain.manifest import Manifest, Outputs, Ready, Service, Site
 from kennel.domain.route import Files, Route, Target, Upstream
 from kennel.domain.secret import Env, Secret
 from kennel.domain.tenant import Key, Ref, RefKind, Tenant
@@ -26,6 +26,7 @@ __all__ = [
     "Key",
     "Limits",
     "Manifest",
+    "Outputs",
     "Ping",
     "PullRequestChanged",
     "PullRequestClosed",

@@ -74,3 +74,14 @@ class Manifest:
         A service or site named like the project goes before; see `names.primary_of`.
         """
         return next(iter(sorted(self.services) or sorted(self.sites)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What building a manifest's packages gave.
+
+    `paths`: package → store path. `programs`: service → the absolute path of what to execute.
+    """
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, str] = field(default_factory=dict)
