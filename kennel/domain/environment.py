@@ -1,20 +1,17 @@
 """Which environment a ref is deployed to."""
 
-from enum import Enum
+from enum import StrEnum
 
 from kennel.domain.tenant import Ref, RefKind
 
 
-class Environment(str, Enum):
+class Environment(StrEnum):
     """An environment; also the secretspec profile of that name."""
 
     PROD = "prod"
     STAGING = "staging"
     DEV = "dev"
     PREVIEW = "preview"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 LONG_LIVED = {

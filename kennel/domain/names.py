@@ -23,6 +23,7 @@ from kennel.domain.tenant import Key, RefKind, Tenant
 HASH_LENGTH = 10
 LABEL_MAX = 63
 """Bytes in a DNS label, a PostgreSQL identifier and a Garage bucket name."""
+PROJECT_MAX = 39
 UNIT_MAX = 150
 """Bytes of a unit's name without its suffix: 255 is systemd's limit, people read them too."""
 
@@ -46,13 +47,13 @@ def short_hash(parts: Iterable[str]) -> str:
 
 def project(full_name: str) -> str:
     """Return the name a repository's project gets when nobody chose one: `acme/Shop` → `shop`."""
-    return slug(full_name.rpartition("/")[2])[:39].strip("-") or "project"
+    return slug(full_name.rpartition("/")[2])[:PROJECT_MAX].strip("-") or "project"
 
 
 def project_with_owner(full_name: str) -> str:
     """Return the name for when `project` is taken: `acme/shop` → `acme-shop`."""
     plain = slug(full_name)
-    if len(plain) <= 39 and PROJECT.fullmatch(plain):
+    if len(plain) <= PROJECT_MAX and PROJECT.fullmatch(plain):
         return plain
     return f"{plain[:28].strip('-')}-{short_hash([full_name])}"
 

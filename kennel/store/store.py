@@ -76,9 +76,11 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Open a transaction to write in, from any thread."""
-        with self._engine.connect().execution_options(kennel_writes=True) as connection:
-            with connection.begin():
-                yield connection
+        with (
+            self._engine.connect().execution_options(kennel_writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""

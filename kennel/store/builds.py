@@ -1,0 +1,278 @@
+r"""The queue and the history of builds.
+
+    queued -> building -> built -> done
+       \          \         \
+        `----------`---------`--> failed, cancelled
+
+Every change of state names the state it comes from, so that of two who race one wins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from kennel.domain import Manifest, Outputs, Ref, Tenant
+from kennel.domain.record import Build, Project
+from kennel.errors import NotFound
+from kennel.store import projects
+from kennel.store.tables import builds, deployments, generations, tenants
+from kennel.store.tables import projects as project_rows
+
+UNDER_WAY = ("queued", "building")
+GOOD = ("queued", "building", "built", "done")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A build that a worker has taken, and the project it is of."""
+
+    build: Build
+    project: Project
+
+
+_selected = sa.select(builds, project_rows.c.name.label("project")).join(
+    project_rows, builds.c.project_id == project_rows.c.id
+)
+
+
+def record(row: Row[Any]) -> Build:
+    """Return a row of builds, with the name of its project beside it, as a record."""
+    return Build(
+        id=row.id,
+        tenant=Tenant(row.project, Ref(row.ref)),
+        commit=row.commit,
+        state=row.state,
+        reason=row.reason,
+        trusted=row.trusted,
+        manifest=msgspec.convert(row.manifest, Manifest) if row.manifest else None,
+        outputs=msgspec.convert(row.outputs, Outputs) if row.outputs else None,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        built_at=row.built_at,
+        finished_at=row.finished_at,
+    )
+
+
+def get(db: Connection, build_id: int) -> Build:
+    """Return a build. Raises NotFound."""
+    row = db.execute(_selected.where(builds.c.id == build_id)).first()
+    if row is None:
+        raise NotFound(f"there is no build {build_id}: `kennel builds` lists them")
+    return record(row)
+
+
+def recent(
+    db: Connection, *, project: str | None = None, ref: Ref | None = None, limit: int = 20
+) -> list[Build]:
+    """Return the newest builds, newest first."""
+    query = _selected.order_by(builds.c.id.desc()).limit(limit)
+    if project is not None:
+        query = query.where(project_rows.c.name == project)
+    if ref is not None:
+        query = query.where(builds.c.ref == ref.name)
+    return [record(row) for row in db.execute(query)]
+
+
+def built_ones(db: Connection) -> list[Build]:
+    """Return the builds that wait to be deployed, oldest first."""
+    query = _selected.where(builds.c.state == "built").order_by(builds.c.id)
+    return [record(row) for row in db.execute(query)]
+
+
+def latest(db: Connection) -> list[Build]:
+    """Return the newest build of every ref, without manifests."""
+    newest = sa.select(sa.func.max(builds.c.id)).group_by(builds.c.project_id, builds.c.ref)
+    return [record(row) for row in db.execute(_selected.where(builds.c.id.in_(newest)))]
+
+
+def queue(
+    db: Connection,
+    *,
+    project_id: int,
+    ref: Ref,
+    commit: str,
+    trusted: bool,
+    now: float,
+    again: bool = False,
+) -> int | None:
+    """Queue a commit and cancel what it supersedes. Return its id.
+
+    Return None where nothing has to be done: the newest build of the ref is of this commit and
+    is on its way or live. `again` builds it all the same.
+    """
+    newest = _newest(db, project_id, ref)
+    same = newest is not None and newest.commit == commit and newest.state in GOOD
+    if same and not again and (newest.state != "done" or _is_live(db, newest.id)):
+        return None
+    cancel_under_way(db, project_id, ref, reason=f"superseded by {commit[:12]}", now=now)
+    values = {
+        "project_id": project_id,
+        "ref": ref.name,
+        "commit": commit,
+        "state": "queued",
+        "reason": "",
+        "trusted": trusted,
+        "created_at": now,
+    }
+    inserted = db.execute(sa.insert(builds).values(**values).returning(builds.c.id))
+    return int(inserted.scalar_one())
+
+
+def _newest(db: Connection, project_id: int, ref: Ref) -> Any:
+    mine = (builds.c.project_id == project_id, builds.c.ref == ref.name)
+    query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine)
+    return db.execute(query.order_by(builds.c.id.desc()).limit(1)).first()
+
+
+def _is_live(db: Connection, build_id: int) -> bool:
+    query = sa.select(deployments.c.id).where(deployments.c.build_id == build_id).limit(1)
+    return db.execute(query).first() is not None
+
+
+def cancel_under_way(
+    db: Connection,
+    project_id: int,
+    ref: Ref,
+    *,
+    reason: str,
+    now: float,
+    states: Sequence[str] = UNDER_WAY,
+) -> None:
+    """Cancel the builds of a ref that are in one of the states. A worker notices and stops."""
+    db.execute(
+        sa.update(builds)
+        .where(builds.c.project_id == project_id, builds.c.ref == ref.name)
+        .where(builds.c.state.in_(states))
+        .values(state="cancelled", reason=reason, finished_at=now)
+    )
+
+
+def claim(db: Connection, *, now: float) -> Claimed | None:
+    """Take the next build: of the project that has waited longest since its last start.
+
+    Return None where nothing can be started: nothing is queued, or only refs that are building.
+    """
+    busy = sa.select(builds.c.project_id, builds.c.ref).where(builds.c.state == "building")
+    last = (
+        sa.select(builds.c.project_id, sa.func.max(builds.c.started_at).label("at"))
+        .group_by(builds.c.project_id)
+        .subquery()
+    )
+    waiting = (
+        _selected.join(last, last.c.project_id == builds.c.project_id)
+        .where(builds.c.state == "queued")
+        .where(sa.tuple_(builds.c.project_id, builds.c.ref).not_in(busy))
+        .order_by(sa.func.coalesce(last.c.at, 0.0), builds.c.id)
+        .limit(1)
+    )
+    row = db.execute(waiting).first()
+    if row is None or not _move(db, row.id, "queued", state="building", started_at=now):
+        return None
+    return Claimed(build=get(db, row.id), project=projects.by_id(db, row.project_id))
+
+
+def _move(db: Connection, build_id: int, *come_from: str, **values: object) -> bool:
+    change = sa.update(builds).where(builds.c.id == build_id, builds.c.state.in_(come_from))
+    return db.execute(change.values(**values)).rowcount == 1
+
+
+def wanted(db: Connection, build_id: int) -> bool:
+    """Return whether a build that was started should go on."""
+    return db.scalar(sa.select(builds.c.state).where(builds.c.id == build_id)) == "building"
+
+
+def built(
+    db: Connection, build_id: int, *, manifest: Manifest, outputs: Outputs, now: float
+) -> bool:
+    """Record what a build gave: from here on it waits to be deployed.
+
+    Return False if it was cancelled meanwhile. Older ones of its ref that wait too are not
+    deployed any more.
+    """
+    if not _move(
+        db,
+        build_id,
+        "building",
+        state="built",
+        built_at=now,
+        manifest=msgspec.to_builtins(manifest),
+        outputs=msgspec.to_builtins(outputs),
+    ):
+        return False
+    row = db.execute(sa.select(builds).where(builds.c.id == build_id)).one()
+    db.execute(
+        sa.update(builds)
+        .where(builds.c.project_id == row.project_id, builds.c.ref == row.ref)
+        .where(builds.c.state == "built", builds.c.id < build_id)
+        .values(state="cancelled", reason=f"superseded by {row.commit[:12]}", finished_at=now)
+    )
+    return True
+
+
+def done(db: Connection, build_id: int, *, now: float) -> bool:
+    """Record that a build is live. Return False if it was cancelled meanwhile."""
+    return _move(db, build_id, "built", state="done", reason="", finished_at=now)
+
+
+def failed(db: Connection, build_id: int, *, reason: str, now: float) -> bool:
+    """Record why a build, or its deployment, did not work."""
+    return _move(
+        db, build_id, "queued", "building", "built", state="failed", reason=reason, finished_at=now
+    )
+
+
+def cancelled(db: Connection, build_id: int, *, reason: str, now: float) -> bool:
+    """Record that somebody or something newer made a build unnecessary."""
+    return _move(
+        db,
+        build_id,
+        "queued",
+        "building",
+        "built",
+        state="cancelled",
+        reason=reason,
+        finished_at=now,
+    )
+
+
+def requeue(db: Connection, build_id: int) -> bool:
+    """Put a build that was interrupted back in its place in the queue."""
+    return _move(db, build_id, "building", state="queued", started_at=None)
+
+
+def recover(db: Connection) -> list[int]:
+    """Put back what an earlier Kennel was building when it ended. Return the ids."""
+    lost = list(db.scalars(sa.select(builds.c.id).where(builds.c.state == "building")))
+    return [build_id for build_id in lost if requeue(db, build_id)]
+
+
+def kept(db: Connection, keep: int) -> set[int]:
+    """Return the builds whose outputs must stay: on their way, live, or good and recent.
+
+    `keep`: how many good ones of each ref that still exists.
+    """
+    used = sa.union(
+        sa.select(builds.c.id).where(builds.c.state.in_(("building", "built"))),
+        sa.select(deployments.c.build_id),
+        sa.select(generations.c.build_id),
+    )
+    return set(db.scalars(used)) | _last_good(db, keep)
+
+
+def _last_good(db: Connection, keep: int) -> set[int]:
+    place = (
+        sa.func.row_number()
+        .over(partition_by=(builds.c.project_id, builds.c.ref), order_by=builds.c.id.desc())
+        .label("place")
+    )
+    here = sa.and_(
+        tenants.c.project_id == builds.c.project_id, tenants.c.ref == builds.c.ref, tenants.c.wanted
+    )
+    good = (
+        sa.select(builds.c.id, place).join(tenants, here).where(builds.c.state == "done").subquery()
+    )
+    return set(db.scalars(sa.select(good.c.id).where(good.c.place <= keep)))

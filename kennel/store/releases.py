@@ -1,0 +1,173 @@
+"""What is live and what is becoming live: generations, and the deployments that point to them."""
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from kennel.domain import Key, Service, Target, Tenant, names
+from kennel.domain.route import Files, Upstream
+from kennel.errors import Unavailable
+from kennel.plan import Deployed, Generation
+from kennel.store import builds, hosts
+from kennel.store.hosts import Host
+from kennel.store.tables import deployments, generations
+
+DIGITS = 12
+"""Digits of a generation's digest in the name of its unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A service of a build that needs a generation of this digest."""
+
+    service: Service
+    command: tuple[str, ...]
+    digest: str
+
+
+def generation(row: Row[Any], tenant: Tenant) -> Generation:
+    """Return a row of generations as the plan wants it."""
+    return Generation(
+        id=row.id,
+        key=Key(tenant, row.name),
+        build=row.build_id,
+        unit=row.unit,
+        port=row.port,
+        digest=row.digest,
+        command=tuple(row.command),
+        service=msgspec.convert(row.spec, Service),
+        retired_at=row.retired_at,
+    )
+
+
+def claim(
+    db: Connection,
+    *,
+    tenant_id: int,
+    tenant: Tenant,
+    build_id: int,
+    claims: Iterable[Claim],
+    host: str,
+    ports: range,
+    is_free: Callable[[int], bool],
+    now: float,
+) -> list[Generation]:
+    """Return a generation for every claim: the one of that digest, or a new one with a port.
+
+    The rows are written before anything is started, so that whatever is started is known.
+    `is_free` tells whether a port can be bound. Raises Unavailable when no port is left.
+    """
+    found = []
+    for wanted in claims:
+        mine = (
+            generations.c.tenant_id == tenant_id,
+            generations.c.name == wanted.service.name,
+            generations.c.digest == wanted.digest,
+        )
+        if not db.execute(sa.update(generations).where(*mine).values(retired_at=None)).rowcount:
+            key = Key(tenant, wanted.service.name)
+            row = {
+                "tenant_id": tenant_id,
+                "name": wanted.service.name,
+                "build_id": build_id,
+                "digest": wanted.digest,
+                "host": host,
+                "unit": names.unit(key, wanted.digest[:DIGITS]),
+                "port": _free_port(db, host, ports, is_free),
+                "command": list(wanted.command),
+                "spec": msgspec.to_builtins(wanted.service),
+                "created_at": now,
+            }
+            db.execute(sa.insert(generations).values(**row))
+        one = db.execute(sa.select(generations).where(*mine)).one()
+        found.append(generation(one, tenant))
+    return found
+
+
+def _free_port(db: Connection, host: str, ports: range, is_free: Callable[[int], bool]) -> int:
+    taken = set(db.scalars(sa.select(generations.c.port).where(generations.c.host == host)))
+    for port in ports:
+        if port not in taken and is_free(port):
+            return port
+    raise Unavailable(
+        f"no port is free between {ports.start} and {ports.stop - 1}: widen services.ports"
+    )
+
+
+def can_bind(port: int) -> bool:
+    """Return whether nobody listens on a port of 127.0.0.1 or of every address."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def go_live(
+    db: Connection,
+    *,
+    tenant_id: int,
+    build_id: int,
+    host: str,
+    services: Iterable[Generation],
+    sites: Iterable[tuple[str, str, bool]],
+    wanted_hosts: list[Host],
+    now: float,
+) -> bool:
+    """Record that a build is what is live of a tenant: its services and sites, and no others.
+
+    `sites`: name, root, spa. What was live before and is not any more is retired. Return False,
+    and record nothing, if the build was cancelled meanwhile.
+    """
+    if not builds.done(db, build_id, now=now):
+        return False
+    db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
+    common = {"tenant_id": tenant_id, "build_id": build_id, "host": host, "deployed_at": now}
+    rows: list[dict[str, object]] = [
+        {**common, "name": g.key.name, "generation_id": g.id, "root": None, "spa": False}
+        for g in services
+    ]
+    rows += [
+        {**common, "name": name, "generation_id": None, "root": root, "spa": spa}
+        for name, root, spa in sites
+    ]
+    db.execute(sa.insert(deployments), rows)
+    hosts.settle(db, tenant_id=tenant_id, wanted=wanted_hosts)
+    _retire(db, tenant_id, now)
+    return True
+
+
+def _retire(db: Connection, tenant_id: int, now: float) -> None:
+    live = sa.select(deployments.c.generation_id).where(deployments.c.generation_id.is_not(None))
+    old = sa.update(generations).where(
+        generations.c.tenant_id == tenant_id,
+        generations.c.id.not_in(live),
+        generations.c.retired_at.is_(None),
+    )
+    db.execute(old.values(retired_at=now))
+
+
+def drop(db: Connection, generation_ids: Iterable[int]) -> None:
+    """Forget generations whose units are gone, unless they have become live meanwhile."""
+    live = sa.select(deployments.c.generation_id).where(deployments.c.generation_id.is_not(None))
+    chosen = generations.c.id.in_(list(generation_ids))
+    db.execute(sa.delete(generations).where(chosen, generations.c.id.not_in(live)))
+
+
+def deployed(row: Row[Any], tenant: Tenant, service: Generation | None) -> Deployed:
+    """Return a row of deployments as the plan wants it."""
+    target: Target = Upstream(port=service.port) if service else Files(root=row.root)
+    return Deployed(
+        key=Key(tenant, row.name),
+        build=row.build_id,
+        target=target,
+        generation=service,
+        spa=row.spa,
+        since=row.deployed_at,
+    )

@@ -1,0 +1,62 @@
+"""Everything the reconciler wants to know, read in one transaction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from kennel.domain.record import Build, TenantRecord
+from kennel.plan import Deployed, Generation, Wanted
+from kennel.store import builds, hosts, releases, tenants
+from kennel.store.tables import deployments, generations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The rows of one host, by the id of their tenant."""
+
+    generations: dict[int, list[Row[Any]]]
+    deployments: dict[int, list[Row[Any]]]
+    hosts: dict[int, list[hosts.Host]]
+
+
+def wanted(db: Connection, host: str) -> list[Wanted]:
+    """Return what should be of every tenant on a host: a handful of queries, however many."""
+    rows = _Rows(
+        generations=_grouped(db.execute(sa.select(generations).where(generations.c.host == host))),
+        deployments=_grouped(db.execute(sa.select(deployments).where(deployments.c.host == host))),
+        hosts=dict(hosts.by_tenant(db)),
+    )
+    waiting = {build.tenant: build for build in builds.built_ones(db)}
+    return [_wanted(row, rows, waiting.get(row.tenant)) for row in tenants.every(db)]
+
+
+def _grouped(rows: sa.CursorResult[Any]) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.tenant_id, []).append(row)
+    return found
+
+
+def _wanted(record: TenantRecord, rows: _Rows, upcoming: Build | None) -> Wanted:
+    mine = [releases.generation(r, record.tenant) for r in rows.generations.get(record.id, ())]
+    by_id: dict[int | None, Generation] = {one.id: one for one in mine}
+    live: list[Deployed] = [
+        releases.deployed(row, record.tenant, by_id.get(row.generation_id))
+        for row in rows.deployments.get(record.id, ())
+    ]
+    return Wanted(
+        record=record,
+        next=upcoming,
+        live=tuple(live),
+        generations=tuple(mine),
+        hosts=_by_name(rows.hosts.get(record.id, ())),
+    )
+
+
+def _by_name(held: Any) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for host in held:
+        found[host.name] = (*found.get(host.name, ()), host.host)
+    return found

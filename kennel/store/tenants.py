@@ -1,0 +1,112 @@
+"""Questions about refs: which are there, which are on their way out."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from kennel.domain import Environment, Ref, Tenant, environment_of
+from kennel.domain.record import TenantRecord
+from kennel.store import builds
+from kennel.store.tables import builds as build_rows
+from kennel.store.tables import deployments, generations, hosts, projects, tenants
+
+_selected = sa.select(tenants, projects.c.name.label("project")).join(
+    projects, tenants.c.project_id == projects.c.id
+)
+
+
+def record(row: Row[Any]) -> TenantRecord:
+    """Return a row of tenants, with the name of its project beside it, as a record."""
+    return TenantRecord(
+        id=row.id,
+        tenant=Tenant(row.project, Ref(row.ref)),
+        environment=Environment(row.environment),
+        trusted=row.trusted,
+        wanted=row.wanted,
+        active_at=row.active_at,
+    )
+
+
+def every(db: Connection) -> list[TenantRecord]:
+    """Return every tenant that Kennel has heard of."""
+    return [record(row) for row in db.execute(_selected)]
+
+
+def find(db: Connection, tenant: Tenant) -> TenantRecord | None:
+    """Return a tenant, if it is known."""
+    same = (projects.c.name == tenant.project, tenants.c.ref == tenant.ref.name)
+    row = db.execute(_selected.where(*same)).first()
+    return record(row) if row else None
+
+
+def seen(db: Connection, *, project_id: int, ref: Ref, trusted: bool, now: float) -> None:
+    """Note that a ref is there and that something happened to it."""
+    mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
+    fresh = {"wanted": True, "trusted": trusted, "active_at": now}
+    if db.execute(sa.update(tenants).where(*mine).values(**fresh)).rowcount:
+        return
+    db.execute(
+        sa.insert(tenants).values(
+            project_id=project_id,
+            ref=ref.name,
+            environment=environment_of(ref).value,
+            created_at=now,
+            **fresh,
+        )
+    )
+
+
+def gone(db: Connection, *, project_id: int, ref: Ref, now: float) -> bool:
+    """Note that a ref is gone: nothing of it is deployed any more, or will be.
+
+    What it has in the world is taken away by the reconciler; the row stays until that is done.
+    Return False if the ref was not known.
+    """
+    mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
+    tenant_id = db.scalar(sa.select(tenants.c.id).where(*mine))
+    builds.cancel_under_way(
+        db,
+        project_id,
+        ref,
+        reason=f"{ref} is gone",
+        now=now,
+        states=("queued", "building", "built"),
+    )
+    if tenant_id is None:
+        return False
+    db.execute(sa.update(tenants).where(*mine).values(wanted=False))
+    db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
+    return True
+
+
+def forget(db: Connection, tenant_id: int) -> bool:
+    """Drop the row of a tenant of which nothing is left. Return False if it came back."""
+    row = db.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).first()
+    if row is None or row.wanted:
+        return False
+    for table in (deployments, generations, hosts):
+        db.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
+    db.execute(sa.delete(tenants).where(tenants.c.id == tenant_id))
+    return True
+
+
+def leave(db: Connection, *, project_id: int, now: float) -> None:
+    """Note that every ref of a project that is being removed is gone."""
+    mine = sa.select(tenants.c.ref).where(tenants.c.project_id == project_id)
+    for ref in list(db.scalars(mine)):
+        gone(db, project_id=project_id, ref=Ref(ref), now=now)
+
+
+def forget_projects(db: Connection) -> list[str]:
+    """Drop removed projects of which no tenant is left, with their history. Return their names."""
+    empty = sa.select(projects).where(
+        projects.c.removed,
+        ~sa.exists().where(tenants.c.project_id == projects.c.id),
+    )
+    dropped = []
+    for row in db.execute(empty).all():
+        db.execute(sa.delete(build_rows).where(build_rows.c.project_id == row.id))
+        db.execute(sa.delete(projects).where(projects.c.id == row.id))
+        dropped.append(row.name)
+    return dropped
