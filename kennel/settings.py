@@ -18,6 +18,10 @@ from kennel.domain import Limits, names
 from kennel.errors import ConfigError
 from kennel.plugin import SecretReference
 from kennel.plugin.settings import Host
+from kennel.plugin.table import read_table
+
+FIRST_PORT, LAST_PORT = 1024, 65535
+"""What a service may listen on."""
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -71,7 +75,9 @@ class BuildTable(Table, frozen=True):
     log_max_bytes: Annotated[int, Meta(ge=4096)] = 16 * 1024 * 1024
     log_days: Positive = 30
     keep: Positive = 5
-    isolation: Annotated[str, Meta(pattern="^(auto|systemd|process)$")] = "auto"
+    isolation: Annotated[
+        str, Meta(pattern="^(auto|systemd|process)$", examples=["auto", "systemd", "process"])
+    ] = "auto"
     environment: dict[str, str] = field(default_factory=dict)
     nix_options: tuple[str, ...] = ()
     store: str | None = None
@@ -87,7 +93,9 @@ class ServicesTable(Table, frozen=True):
     and `tasks_max`: what a service gets at most, and unless it asks for less.
     """
 
-    ports: Annotated[str, Meta(pattern="^[0-9]{4,5}-[0-9]{4,5}$")] = "20000-29999"
+    ports: Annotated[str, Meta(pattern="^[0-9]{4,5}-[0-9]{4,5}$", examples=["20000-29999"])] = (
+        "20000-29999"
+    )
     ready_timeout: Seconds = 60.0
     drain: Annotated[float, Meta(ge=0)] = 5.0
     memory_max: Positive = 1024 * 1024 * 1024
@@ -194,14 +202,18 @@ class Settings(Table, frozen=True):
 
     @property
     def plugin_host(self) -> Host:
-        address = "127.0.0.1" if self.web.host in {"0.0.0.0", "::", ""} else self.web.host
+        address = "127.0.0.1" if self.web.host in WILDCARDS else self.web.host
+        literal = f"[{address}]" if ":" in address else address
         return Host(
             state_dir=self.state_dir,
             run_dir=self.run_dir,
             domain=self.domains.ephemeral,
-            api_url=f"http://{address}:{self.web.port}",
+            api_url=f"http://{literal}:{self.web.port}",
         )
 
+
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
+"""What `web.host` is when every address is meant."""
 
 PLACES = ("kennel.toml", "/etc/kennel/kennel.toml")
 """Where the file is looked for when nobody says."""
@@ -231,34 +243,9 @@ def parse(text: str, *, source: str) -> Settings:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: {error}") from error
-    try:
-        settings = msgspec.convert(raw, Settings, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(str(error))}") from error
+    settings = read_table(raw, Settings, file=source)
     _check(settings, source)
     return settings
-
-
-def _explain(message: str) -> str:
-    """Turn msgspec's `... - at `$.web.port`` into the words of a TOML file."""
-    what, _, place = message.partition(" - at `$")
-    keys = place.rstrip("`").lstrip(".")
-    if not keys and "unknown field" not in what:
-        return what
-    known = _known(keys) if "unknown field" in what else ""
-    return f"{'[' + keys + ']' if known and keys else keys or 'top level'}: {what}{known}"
-
-
-def _known(keys: str) -> str:
-    shape: Any = Settings
-    for key in keys.split(".") if keys else ():
-        if key == "[...]":
-            shape = ProjectTable
-        elif shape is Settings and key != "projects":
-            shape = {f.name: f.type for f in msgspec.structs.fields(Settings)}.get(key)
-    if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
-        return ""
-    return "; allowed are: " + ", ".join(f.encode_name for f in msgspec.structs.fields(shape))
 
 
 def _check(settings: Settings, source: str) -> None:
@@ -272,10 +259,10 @@ def _check(settings: Settings, source: str) -> None:
         if table.token and table.ssh_key:
             raise ConfigError(f"{source}: [projects.{name}]: give token or ssh_key, not both")
     ports = settings.services.port_range
-    if not (1024 <= ports.start < ports.stop <= 65536):
+    if not (FIRST_PORT <= ports.start < ports.stop <= LAST_PORT + 1):
         raise ConfigError(
-            f"{source}: services.ports: {settings.services.ports!r} is no range between 1024 and"
-            ' 65535, such as "20000-29999"'
+            f"{source}: [services] ports: {settings.services.ports!r} is no range between"
+            f' {FIRST_PORT} and {LAST_PORT}, such as "20000-29999"'
         )
     for pattern in settings.allow:
         if not re.fullmatch(r"[^/*]+/(\*|[^/*]+)", pattern):

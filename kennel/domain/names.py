@@ -5,7 +5,7 @@ long for the system that has to take it, or where it could be read in two ways, 
 the raw tuple is added. So no look-up is needed, and no two tenants ever meet:
 
     (shop, main)       kennel_shop_main            kennel-shop--main
-    (shop, feature/x)  kennel_shop_feature-x_6tq…  kennel-shop--feature-x--6tq…
+    (shop, feature/x)  kennel_shop_feature-x_ndv…  kennel-shop--feature-x--ndv…
 
 Hosts are for people and may be ambiguous: `host_labels` offers a plain label, then ones with a
 hash, and the store takes the first that is free and keeps it.
@@ -31,7 +31,9 @@ PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 """What a project may be called: it is in every host and unit."""
 SERVICE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 """What a service or site may be called."""
-HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{1,63}")
+HOST = re.compile(
+    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
 
 
 def slug(text: str) -> str:
@@ -55,7 +57,7 @@ def project_with_owner(full_name: str) -> str:
     plain = slug(full_name)
     if len(plain) <= PROJECT_MAX and PROJECT.fullmatch(plain):
         return plain
-    return f"{plain[:28].strip('-')}-{short_hash([full_name])}"
+    return f"{plain[:28].strip('-')}-{short_hash([full_name])}".lstrip("-")
 
 
 def _joined(

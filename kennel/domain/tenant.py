@@ -6,7 +6,13 @@ from enum import Enum
 
 HEADS = "refs/heads/"
 PULL = re.compile(r"refs/pull/([1-9][0-9]*)/head")
-LOOKS_LIKE_A_PULL_REQUEST = re.compile(r"pr-[1-9][0-9]*|heads/.*")
+AMBIGUOUS = re.compile(r"pr-[1-9][0-9]*|heads/.*|refs/.*")
+"""Branches whose short name `parse` would read as something else."""
+REFUSED = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]"  # what git refuses, and what is no text at all
+    r"|\.\.|@\{|//|(?:^|/)\.|(?:\.lock|\.|/)(?:/|$)"
+)
+"""What no ref can hold: see git-check-ref-format(1). Some of it means more to git than a name."""
 
 
 class RefKind(Enum):
@@ -30,6 +36,8 @@ class Ref:
         branch = self.name.startswith(HEADS) and self.name != HEADS
         if not branch and not PULL.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is neither refs/heads/BRANCH nor refs/pull/N/head")
+        if wrong := REFUSED.search(self.name):
+            raise ValueError(f"{self.name!r} is no name of a ref: git allows no {wrong[0]!r} there")
 
     @classmethod
     def branch(cls, name: str) -> "Ref":
@@ -61,7 +69,7 @@ class Ref:
 
     def __str__(self) -> str:
         """Return what `parse` reads back: short where that is unambiguous."""
-        if self.kind is RefKind.BRANCH and LOOKS_LIKE_A_PULL_REQUEST.fullmatch(self.short):
+        if self.kind is RefKind.BRANCH and AMBIGUOUS.fullmatch(self.short):
             return f"heads/{self.short}"
         return self.short
 

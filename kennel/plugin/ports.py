@@ -31,7 +31,7 @@ class Provider(ABC):
         """Open connections. May raise `Rejected` to stop the start, with what to do about it."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027  # most have nothing to close
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -39,7 +39,7 @@ class Provider(ABC):
     ) -> None:
         """Close connections. What was provided stays as it is."""
 
-    async def check(self) -> None:
+    async def check(self) -> None:  # noqa: B027  # most have nothing to check
         """Return if all is well; else raise `Unavailable` or `Rejected` with the fix."""
 
 

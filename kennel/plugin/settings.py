@@ -1,17 +1,25 @@
 """Typed access to the `[plugins.*]` tables of kennel.toml."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
 from kennel.domain import Secret
 from kennel.errors import ConfigError
+from kennel.plugin.table import read_table
 
-SecretReference: TypeAlias = Annotated[str, msgspec.Meta(pattern="^(env:.|file:/.|credential:.)")]
+SecretReference: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(env:[A-Za-z_]\w*|file:/.+|credential:[\w.@-]+)$",
+        examples=["env:NAME", "file:/path", "credential:name"],
+    ),
+]
 """Where a secret is, never what it is: `env:NAME`, `file:/path` or `credential:name`."""
 
 
@@ -57,35 +65,45 @@ class PluginSettings:
         """
         if name not in self._tables:
             return None
-        try:
-            return msgspec.convert(self._tables[name], shape)
-        except msgspec.ValidationError as error:
-            known = ", ".join(field.encode_name for field in msgspec.structs.fields(shape))
-            raise ConfigError(
-                f"kennel.toml: [plugins.{name}]: {error}; its keys are: {known or '(none)'}"
-            ) from error
+        return read_table(self._tables[name], shape, file="kennel.toml", table=f"plugins.{name}")
 
 
 def read_secret(reference: str, *, where: str) -> Secret:
     """Return the secret that a reference points to, without the white space around it.
 
-    `where` names the setting in errors. Raises ConfigError if there is nothing or if it is empty.
+    `where` names the setting in errors, such as `[plugins.garage] token`. Raises ConfigError if
+    there is nothing, or if it is empty. No error holds the value, nor a reference of the wrong
+    form: that may well be the value, in the wrong place.
     """
     kind, _, place = reference.partition(":")
+    if kind not in SOURCES or not place:
+        raise ConfigError(
+            f'{where}: a secret is written as "env:NAME", "file:/path" or "credential:name"'
+        )
     try:
-        value = _look_up(kind, place)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(f"{where}: cannot read {kind}:{place}: {reason}") from error
-    if not value.strip():
-        raise ConfigError(f"{where}: {kind}:{place} is empty or not set")
-    return Secret(value.strip())
+        value = SOURCES[kind](place).strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it does not hold text"
+        raise ConfigError(f"{where}: cannot read {reference}: {reason}") from None
+    if not value:
+        raise ConfigError(f"{where}: {reference} is {MISSING[kind]}")
+    return Secret(value)
 
 
-def _look_up(kind: str, place: str) -> str:
-    if kind == "env":
-        return os.environ.get(place, "")
-    if kind == "credential":
-        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        return Path(folder, Path(place).name).read_text() if folder else ""
-    return Path(place).read_text()
+def _credential(name: str) -> str:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise FileNotFoundError(2, "Kennel was not started with LoadCredential=")
+    return Path(folder, Path(name).name).read_text()
+
+
+SOURCES: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "env": lambda name: os.environ.get(name, ""),
+        "file": lambda path: Path(path).read_text(),
+        "credential": _credential,
+    }
+)
+MISSING = MappingProxyType(
+    {"env": "not set or empty", "file": "an empty file", "credential": "an empty credential"}
+)
