@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from kennel.domain import Key, Service, Target, Tenant, names
+from kennel.domain import Key, Manifest, Route, Service, Target, Tenant, names
 from kennel.domain.route import Files, Upstream
 from kennel.errors import Unavailable
 from kennel.plan import Deployed, Generation
@@ -151,6 +151,22 @@ def _retire(db: Connection, tenant_id: int, now: float) -> None:
         generations.c.retired_at.is_(None),
     )
     db.execute(old.values(retired_at=now))
+
+
+def routes(tenant: Tenant, manifest: Manifest, held: Iterable[Host]) -> frozenset[Route]:
+    """Return the routes of a manifest that is about to be live: those `plan.routes_of` gives."""
+    found: dict[str, tuple[str, ...]] = {}
+    for host in sorted(held, key=lambda h: (h.custom, h.host)):
+        found[host.name] = (*found.get(host.name, ()), host.host)
+    return frozenset(
+        Route(
+            key=Key(tenant, name),
+            hosts=names_,
+            site=name in manifest.sites,
+            spa=name in manifest.sites and manifest.sites[name].spa,
+        )
+        for name, names_ in found.items()
+    )
 
 
 def drop(db: Connection, generation_ids: Iterable[int]) -> None:

@@ -34,6 +34,8 @@ class Store:
         single = self._engine.dialect.name == "sqlite"
         self._writers = ThreadPoolExecutor(1 if single else 4, "kennel-write")
         self._readers = ThreadPoolExecutor(4, "kennel-read")
+        self.changes = 0
+        """How many writes there have been: what was read before the last one may be old."""
 
     async def open(self) -> None:
         """Bring the tables up to date. Raises ConfigError when the database cannot be used."""
@@ -56,7 +58,10 @@ class Store:
 
     async def write(self, change: Callable[[Connection], R]) -> R:
         """Make a change: all of it, durably, or (if it raises) none of it."""
-        return await self._in(self._writers, self.writing, change)
+        try:
+            return await self._in(self._writers, self.writing, change)
+        finally:
+            self.changes += 1
 
     async def _in(
         self, threads: ThreadPoolExecutor, transaction: Any, function: Callable[[Connection], R]

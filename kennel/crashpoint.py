@@ -1,0 +1,42 @@
+"""Named places at which a test may kill the daemon, to see what the next start makes of it.
+
+    KENNEL_CRASH_AT=switched kennel serve
+
+ends the process with SIGKILL the first time that place is reached. Without the variable a place
+costs one comparison and does nothing.
+"""
+
+import os
+import signal
+from typing import Final, Literal, TypeAlias, get_args
+
+Place: TypeAlias = Literal[
+    "delivery-stored",
+    "delivery-applied",
+    "build-claimed",
+    "commit-fetched",
+    "manifest-read",
+    "packages-built",
+    "build-recorded",
+    "resources-ensured",
+    "generations-recorded",
+    "unit-started",
+    "units-ready",
+    "requests-switched",
+    "routes-published",
+    "live-recorded",
+    "unit-stopped",
+    "generations-dropped",
+    "route-closed",
+    "resources-removed",
+    "tenant-forgotten",
+]
+
+PLACES: Final[tuple[Place, ...]] = get_args(Place)
+_CHOSEN: Final = os.environ.get("KENNEL_CRASH_AT")
+
+
+def reached(place: Place) -> None:
+    """Die here, if this is the place that was chosen."""
+    if place == _CHOSEN:
+        os.kill(os.getpid(), signal.SIGKILL)

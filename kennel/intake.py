@@ -1,0 +1,196 @@
+"""From a delivery that was kept to what follows from it.
+
+    delivery -> event -> its project -> the ref is there, or gone -> a build is queued, or cancelled
+
+A delivery and what follows from it are one transaction, so a crash repeats both or neither. A
+webhook only says that a ref moved: what is built is what the forge has when the build starts.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+import structlog
+from sqlalchemy.engine import Connection
+
+from kennel.crashpoint import reached
+from kennel.domain import (
+    Environment,
+    Event,
+    Ignored,
+    Ping,
+    PullRequestChanged,
+    PullRequestClosed,
+    Ref,
+    RefChanged,
+    RefDeleted,
+    Repository,
+    environment_of,
+)
+from kennel.domain.delivery import StoredDelivery
+from kennel.domain.record import Project
+from kennel.errors import Conflict
+from kennel.plugin import Delivery, Forge
+from kennel.store import Store, builds, inbox, projects, tenants
+
+log = structlog.get_logger(__name__)
+EVERY = 30.0
+"""Seconds between looks into the inbox that nothing asked for."""
+KEPT_FOR = 30 * 24 * 3600.0
+"""Seconds that a delivery is remembered after it was handled."""
+
+
+def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
+    """Return whether a repository may register itself: `OWNER/*` or `OWNER/NAME`, any case."""
+    return any(fnmatchcase(full_name.lower(), pattern.lower()) for pattern in allow)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Empties the inbox in the order deliveries came in, a batch in one transaction.
+
+    `changed` is called when there may be something new to build or to take away.
+    """
+
+    store: Store
+    forges: Mapping[str, Forge]
+    allow: tuple[str, ...]
+    changed: Callable[[], None]
+    _wake: asyncio.Event
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        forges: Mapping[str, Forge],
+        *,
+        allow: tuple[str, ...],
+        changed: Callable[[], None],
+    ) -> "Intake":
+        return cls(store, forges, allow, changed, asyncio.Event())
+
+    def wake(self) -> None:
+        """Say that something was put into the inbox."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Empty the inbox for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.drain()
+            except Exception:
+                log.exception("cannot empty the inbox")
+            await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), EVERY)
+        except TimeoutError:
+            before = time.time() - KEPT_FOR
+            await self.store.write(partial(inbox.prune, before=before))
+
+    async def drain(self) -> int:
+        """Handle everything that waits. Return how many deliveries that was."""
+        count = 0
+        while outcomes := await self.store.write(self._handle_batch):
+            for delivery, outcome in outcomes:
+                log.info("delivery", id=delivery, outcome=outcome)
+            reached("delivery-applied")
+            count += len(outcomes)
+            self.changed()
+        return count
+
+    def _handle_batch(self, db: Connection) -> list[tuple[int, str]]:
+        return [(one.id, self._handle(db, one)) for one in inbox.waiting(db)]
+
+    def _handle(self, db: Connection, delivery: StoredDelivery) -> str:
+        now = time.time()
+        try:
+            with db.begin_nested():
+                outcome = self._outcome(db, delivery, now)
+        except Exception as error:  # one that we cannot digest must not hold up the others
+            log.exception("cannot handle a delivery", id=delivery.id)
+            outcome = f"internal error: {type(error).__name__}"
+        inbox.handled(db, delivery.id, outcome=outcome, now=now)
+        return outcome
+
+    def _outcome(self, db: Connection, delivery: StoredDelivery, now: float) -> str:
+        forge = self.forges.get(delivery.forge)
+        if forge is None:
+            return f"ignored: the plugin for {delivery.forge} is off"
+        try:
+            event = forge.read(Delivery(headers=delivery.headers, body=delivery.body))
+        except ValueError as error:
+            return f"ignored: {error}"
+        return apply(db, event, allow=self.allow, now=now)
+
+
+def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -> str:
+    """Do what follows from an event. Return what that was, for people."""
+    if isinstance(event, Ping):
+        return f"ping: {event.about}"
+    if isinstance(event, Ignored):
+        return f"ignored: {event.reason}"
+    project = _project(db, event.repository, allow=allow, now=now)
+    if isinstance(project, str):
+        return project
+    if isinstance(event, (RefDeleted, PullRequestClosed)):
+        return _gone(db, project, event.ref, now)
+    return _changed(db, project, event, now)
+
+
+def _project(
+    db: Connection, repository: Repository, *, allow: tuple[str, ...], now: float
+) -> Project | str:
+    """Return the project, registered now if that is allowed, or why there is none."""
+    if project := projects.matching(db, repository):
+        projects.learn(db, project, repository)
+        return "ignored: the project is being removed" if project.removed else project
+    if not is_allowed(repository.full_name, allow):
+        return f"ignored: {repository.full_name} is not registered"
+    try:
+        return projects.register(
+            db,
+            now=now,
+            forge=repository.forge,
+            forge_id=repository.id,
+            full_name=repository.full_name,
+            clone_url=repository.clone_url,
+            default_branch=repository.default_branch,
+        )
+    except Conflict as error:
+        return f"ignored: cannot register: {error}"
+
+
+def _gone(db: Connection, project: Project, ref: Ref, now: float) -> str:
+    if tenants.gone(db, project_id=project.id, ref=ref, now=now):
+        return f"{project.name}/{ref} is gone"
+    return f"ignored: nothing was deployed for {project.name}/{ref}"
+
+
+def _changed(
+    db: Connection, project: Project, event: RefChanged | PullRequestChanged, now: float
+) -> str:
+    trusted = True
+    if isinstance(event, PullRequestChanged):
+        if event.relabelled:
+            return "ignored: only labels changed"
+        if not event.trusted:
+            return f"{project.name}/{event.ref} is not built: its head is not in the repository"
+    if not project.previews and environment_of(event.ref) is Environment.PREVIEW:
+        return f"ignored: previews are off for {project.name}"
+    tenants.seen(db, project_id=project.id, ref=event.ref, trusted=trusted, now=now)
+    build = builds.queue(
+        db,
+        project_id=project.id,
+        ref=event.ref,
+        commit=event.commit,
+        trusted=trusted,
+        now=now,
+    )
+    where = f"{project.name}/{event.ref}"
+    return f"build {build} of {where}" if build else f"{where} has {event.commit[:12]} already"
