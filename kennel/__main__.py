@@ -1,0 +1,5 @@
+"""`python -m kennel` is `kennel`."""
+
+from kennel.cli import main
+
+main()

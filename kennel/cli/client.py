@@ -1,0 +1,191 @@
+"""The daemon, as the command line talks to it: HTTP on the control socket."""
+
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+import httpx
+import msgspec
+
+from kennel.cli.outcome import Exit, Failure
+from kennel.views import (
+    Build,
+    Delivery,
+    Deployment,
+    DeployRequest,
+    Health,
+    NewProject,
+    Problem,
+    Project,
+    Step,
+)
+
+T = TypeVar("T")
+Query: TypeAlias = Mapping[str, str | int | None]
+PATIENCE = httpx.Timeout(30.0, connect=5.0)
+FOR_EVER = httpx.Timeout(None, connect=5.0)
+"""For streams: a build may be silent for a long time."""
+
+
+class Daemon:
+    """A connection to a running `kennel serve`.
+
+    Every method raises Failure: `UNREACHABLE` when nobody listens, `NOT_FOUND` and others for
+    what the daemon refuses, in its own words.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        # there is no TLS on a socket: an empty context spares us reading every certificate
+        nothing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        transport = httpx.HTTPTransport(uds=str(socket), verify=nothing)
+        self._http = httpx.Client(
+            transport=transport, base_url="http://kennel", timeout=PATIENCE, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def health(self) -> Health:
+        return self._get("/api/health", Health)
+
+    def status(self, project: str | None = None) -> list[Deployment]:
+        return self._get("/api/status", list[Deployment], project=project)
+
+    def projects(self) -> list[Project]:
+        return self._get("/api/projects", list[Project])
+
+    def add_project(self, project: NewProject) -> Project:
+        return self._post("/api/projects", project, Project)
+
+    def remove_project(self, name: str) -> None:
+        self._ask("DELETE", _path("api", "projects", name))
+
+    def builds(
+        self, project: str | None = None, ref: str | None = None, limit: int = 20
+    ) -> list[Build]:
+        return self._get("/api/builds", list[Build], project=project, ref=ref, limit=limit)
+
+    def build(self, number: int) -> Build:
+        return self._get(f"/api/builds/{number}", Build)
+
+    def cancel(self, number: int) -> None:
+        self._ask("POST", f"/api/builds/{number}/cancel")
+
+    def deploy(self, project: str, ref: str) -> Build:
+        return self._post("/api/deploy", DeployRequest(project=project, ref=ref), Build)
+
+    def plan(self) -> list[Step]:
+        return self._get("/api/plan", list[Step])
+
+    def deliveries(self, limit: int = 20) -> list[Delivery]:
+        return self._get("/api/deliveries", list[Delivery], limit=limit)
+
+    def service_log(self, project: str, ref: str, name: str | None, lines: int) -> str:
+        """Return the last lines that a service wrote."""
+        query: Query = {"project": project, "ref": ref, "name": name, "lines": lines}
+        return self._ask("GET", "/api/logs", query=query).text
+
+    def build_log(self, number: int, *, follow: bool) -> Iterator[str]:
+        """Yield the log of a build in pieces; with `follow`, until the build is over."""
+        path = f"/api/builds/{number}/log"
+        params = {"follow": "true"} if follow else {}
+        with (
+            self._explained(),
+            self._http.stream("GET", path, params=params, timeout=FOR_EVER) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            yield from answer.iter_text()
+
+    def _get(self, path: str, shape: type[T], **query: str | int | None) -> T:
+        return _decoded(self._ask("GET", path, query=query), shape)
+
+    def _post(self, path: str, body: msgspec.Struct, shape: type[T]) -> T:
+        return _decoded(self._ask("POST", path, content=msgspec.json.encode(body)), shape)
+
+    def _ask(
+        self, method: str, path: str, *, content: bytes | None = None, query: Query | None = None
+    ) -> httpx.Response:
+        params = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        headers = {"Content-Type": "application/json"} if content is not None else {}
+        with self._explained():
+            answer = self._http.request(
+                method, path, params=params, content=content, headers=headers
+            )
+        if answer.is_error:
+            raise _refusal(answer)
+        return answer
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise _unreachable(self._socket) from error
+        except httpx.TimeoutException as error:
+            raise Failure(
+                f"Kennel does not answer on {self._socket}",
+                "it may be starting or overloaded: see its log",
+                code=Exit.UNREACHABLE,
+            ) from error
+        except httpx.TransportError as error:
+            raise Failure(
+                f"the connection to Kennel broke off ({self._socket}): {error}",
+                "it may have been stopped: see its log",
+                code=Exit.UNREACHABLE,
+            ) from error
+
+
+def _path(*parts: str) -> str:
+    """Return a path of these parts, whatever is in them."""
+    return "/" + "/".join(str(httpx.URL(path=f"/{part}").raw_path[1:], "ascii") for part in parts)
+
+
+def _unreachable(socket: Path) -> Failure:
+    if socket.exists() and not os.access(socket, os.W_OK):
+        return Failure(
+            f"you may not talk to Kennel: {socket} belongs to another user",
+            "use sudo, or become a member of its group",
+            code=Exit.UNREACHABLE,
+        )
+    why = f"nobody listens on {socket}" if socket.exists() else f"no {socket}"
+    return Failure(
+        f"Kennel is not running here ({why})",
+        "start it with `kennel serve`, or point --config at its kennel.toml",
+        code=Exit.UNREACHABLE,
+    )
+
+
+def _refusal(answer: httpx.Response) -> Failure:
+    """Return what the daemon said, with the exit status that goes with it."""
+    try:
+        said = msgspec.json.decode(answer.content, type=Problem).error
+    except msgspec.MsgspecError:
+        said = f"Kennel answered {answer.status_code} {answer.reason_phrase}"
+    codes = {400: Exit.USAGE, 404: Exit.NOT_FOUND, 422: Exit.USAGE}
+    hint = "see the daemon's log" if answer.is_server_error else ""
+    return Failure(said, hint, code=codes.get(answer.status_code, Exit.FAILED))
+
+
+def _decoded(answer: httpx.Response, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.content, type=shape)
+    except msgspec.MsgspecError as error:
+        raise Failure(
+            f"Kennel's answer cannot be read: {error}",
+            "the daemon and this command may be of different versions: restart the daemon",
+        ) from error

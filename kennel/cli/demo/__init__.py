@@ -1,0 +1,5 @@
+"""`kennel demo`."""
+
+
+def demo() -> None:
+    """x"""

@@ -1,0 +1,42 @@
+"""Numbers as people say them."""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNITS = (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE))
+_EXACT = 10
+"""Seconds below which tenths are told."""
+
+
+def age(then: float, now: float) -> str:
+    """Return how long ago a time was: `just now`, `12 seconds ago`, `3 hours ago`."""
+    seconds = max(0, int(now - then))
+    if seconds <= 1:
+        return "just now"
+    return f"{_rounded(seconds)} ago"
+
+
+def _rounded(seconds: int) -> str:
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return _counted(seconds // size, unit)
+    return _counted(seconds, "second")
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration: `0.4 s`, `12 s`, `3 min 5 s`, `1 h 2 min`."""
+    if seconds < _EXACT:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+
+
+def short(commit: str) -> str:
+    """Return a commit as git shortens it."""
+    return commit[:7]
