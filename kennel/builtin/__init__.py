@@ -1,0 +1,1 @@
+"""Plugins that come with Kennel. They are under the same rules as anybody's."""

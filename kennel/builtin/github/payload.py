@@ -1,0 +1,80 @@
+"""What GitHub sends: docs.github.com, "Webhook events and payloads".
+
+Only the fields that something follows from; all others are skipped.
+"""
+
+import msgspec
+
+
+class Repository(msgspec.Struct, frozen=True):
+    id: int
+    full_name: str
+    clone_url: str
+    default_branch: str | None = None
+
+
+class Push(msgspec.Struct, frozen=True):
+    """`after` is zeros when the branch was deleted."""
+
+    ref: str
+    before: str
+    after: str
+    repository: Repository
+
+
+class RefEvent(msgspec.Struct, frozen=True):
+    """`create` and `delete`. `ref` is always the short name."""
+
+    ref: str
+    ref_type: str
+    repository: Repository
+
+
+class HeadRepository(msgspec.Struct, frozen=True):
+    id: int
+
+
+class Head(msgspec.Struct, frozen=True):
+    """`repo` is null when the fork is gone."""
+
+    ref: str
+    sha: str
+    repo: HeadRepository | None = None
+
+
+class Label(msgspec.Struct, frozen=True):
+    name: str
+
+
+class PullRequest(msgspec.Struct, frozen=True):
+    head: Head
+    labels: list[Label] | None = None
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """From where; where to is what the pull request says."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What was edited. `base`: the branch that the pull request wants to be merged into."""
+
+    base: Moved | None = None
+
+
+class PullRequestAction(msgspec.Struct, frozen=True):
+    """What all `pull_request` payloads begin with."""
+
+    action: str
+    number: int
+    repository: Repository
+    changes: Changes | None = None
+
+
+class PullRequestEvent(msgspec.Struct, frozen=True):
+    pull_request: PullRequest
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """`zen` is a sentence for whoever looks at the first delivery."""
+
+    zen: str = ""

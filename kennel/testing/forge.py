@@ -1,0 +1,203 @@
+"""What every forge plugin must do, written as tests.
+
+    class TestGitLab(ForgeContract):
+        @pytest.fixture
+        def forge(self) -> Forge:
+            return GitLab()
+
+        @pytest.fixture
+        def sender(self) -> Sender:
+            return GitLabSender(secret="s3cret")
+
+A sender makes deliveries as the forge would: see `kennel.testing.deliveries`.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from kennel.domain import (
+    Event,
+    Ignored,
+    Ping,
+    PullRequestChanged,
+    PullRequestClosed,
+    Ref,
+    RefChanged,
+    RefDeleted,
+    Repository,
+    Secret,
+)
+from kennel.plugin import Delivery, Forge
+from kennel.testing.deliveries import (
+    ForgejoSender,
+    GiteaSender,
+    GitHubSender,
+    Sender,
+    signed_delivery,
+)
+
+__all__ = [
+    "ForgeContract",
+    "ForgejoSender",
+    "GitHubSender",
+    "GiteaSender",
+    "Sender",
+    "signed_delivery",
+]
+
+OLD, NEW = "a" * 40, "c0ffee" + "1" * 34
+SHA256 = "d" * 64
+SHAPELESS = (b"", b"null", b"[]", b"{}", b"{", b"\xff\xfe", b"7", b"[" * 100_000, b'{"ref": 7}')
+
+
+class ForgeContract:
+    """The conformance suite of a forge. Its sender signs with a secret that is not empty."""
+
+    @pytest.fixture
+    def forge(self) -> Forge:
+        pytest.fail(f"{type(self).__name__} needs a fixture called forge that returns a Forge")
+
+    @pytest.fixture
+    def sender(self) -> Sender:
+        pytest.fail(f"{type(self).__name__} needs a fixture called sender that returns a Sender")
+
+    @pytest.fixture
+    def repository(self, forge: Forge, sender: Sender) -> Repository:
+        return Repository(
+            forge=forge.name,
+            id=str(sender.id),
+            full_name=sender.full_name,
+            clone_url=sender.clone_url,
+            default_branch=sender.default_branch,
+        )
+
+    @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+    def test_knows_its_deliveries_and_their_signature(
+        self, forge: Forge, sender: Sender, form: bool
+    ) -> None:
+        delivery = replace(sender, form=form).pushed("main", OLD, NEW)
+        assert forge.recognises(delivery)
+        assert forge.verify(delivery, Secret(sender.secret))
+        assert isinstance(forge.read(delivery), RefChanged)
+        assert forge.delivery_id(delivery)
+        assert forge.event_name(delivery)
+
+    def test_knows_none_but_its_own(self, forge: Forge) -> None:
+        assert not forge.recognises(Delivery(headers={}, body=b""))
+        assert not forge.recognises(Delivery(headers={"content-type": "text/html"}, body=b"{}"))
+
+    @pytest.mark.parametrize("secret", ["wrong", "", " ", "S3CRET", "ü"])
+    def test_takes_no_other_secret(self, forge: Forge, sender: Sender, secret: str) -> None:
+        assert not forge.verify(sender.pushed("main", OLD, NEW), Secret(secret))
+
+    @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+    def test_notices_a_changed_body(self, forge: Forge, sender: Sender, form: bool) -> None:
+        delivery = replace(sender, form=form).pushed("main", OLD, NEW)
+        forged = replace(delivery, body=delivery.body.replace(NEW.encode(), b"e" * 40))
+        assert forged.body != delivery.body
+        assert not forge.verify(forged, Secret(sender.secret))
+
+    def test_takes_nothing_unsigned(self, forge: Forge, sender: Sender) -> None:
+        delivery = replace(sender, secret="").pushed("main", OLD, NEW)
+        for secret in (sender.secret, ""):
+            assert not forge.verify(delivery, Secret(secret))
+            assert not forge.verify(Delivery(headers={}, body=delivery.body), Secret(secret))
+
+    @pytest.mark.parametrize("name", ["main", "feature/x", "pr-42", "größe/ß", "refs/heads/x"])
+    def test_a_new_branch(
+        self, forge: Forge, sender: Sender, repository: Repository, name: str
+    ) -> None:
+        events = [forge.read(delivery) for delivery in sender.created(name, NEW)]
+        changed = RefChanged(repository=repository, ref=Ref.branch(name), commit=NEW)
+        assert [e for e in events if not isinstance(e, Ignored)][-1] == changed
+        assert all(isinstance(event, Ignored) or event == changed for event in events)
+
+    @pytest.mark.parametrize("commit", [NEW, SHA256], ids=["sha1", "sha256"])
+    def test_a_push(
+        self, forge: Forge, sender: Sender, repository: Repository, commit: str
+    ) -> None:
+        delivery = sender.pushed("main", OLD, commit)
+        expected = RefChanged(repository=repository, ref=Ref.branch("main"), commit=commit)
+        assert forge.read(delivery) == forge.read(delivery) == expected
+
+    @pytest.mark.parametrize("name", ["main", "feature/x", "pr-42", "refs/heads/x"])
+    def test_a_deleted_branch(
+        self, forge: Forge, sender: Sender, repository: Repository, name: str
+    ) -> None:
+        events = {forge.read(delivery) for delivery in sender.deleted(name, OLD)}
+        assert events == {RefDeleted(repository=repository, ref=Ref.branch(name))}
+
+    def test_tags_are_not_deployed(self, forge: Forge, sender: Sender) -> None:
+        for delivery in sender.tagged("v1.0", NEW):
+            assert isinstance(forge.read(delivery), Ignored)
+
+    def test_a_tested_hook(self, forge: Forge, sender: Sender) -> None:
+        assert isinstance(forge.read(sender.test(NEW)), Ping)
+
+    @pytest.mark.parametrize("action", ["opened", "reopened", "pushed"])
+    def test_a_pull_request(
+        self, forge: Forge, sender: Sender, repository: Repository, action: str
+    ) -> None:
+        event = forge.read(sender.pull_request(42, action, NEW, labels=["deploy", "ui"]))
+        assert event == PullRequestChanged(
+            repository=repository,
+            ref=Ref.pull_request(42),
+            commit=NEW,
+            trusted=True,
+            labels=frozenset({"deploy", "ui"}),
+        )
+
+    def test_a_pull_request_of_a_fork(self, forge: Forge, sender: Sender) -> None:
+        assert not self._pull(forge.read(sender.pull_request(42, "opened", NEW, fork=True))).trusted
+
+    def test_a_pull_request_whose_fork_is_gone(self, forge: Forge, sender: Sender) -> None:
+        gone = {"label": "fix", "ref": "fix", "sha": NEW, "repo_id": -1, "repo": None}
+        delivery = sender.pull_request(42, "pushed", NEW, fields={"head": gone})
+        assert not self._pull(forge.read(delivery)).trusted
+
+    def test_labels(self, forge: Forge, sender: Sender) -> None:
+        event = self._pull(forge.read(sender.pull_request(42, "labelled", NEW, labels=["deploy"])))
+        assert (event.relabelled, event.labels) == (True, frozenset({"deploy"}))
+
+    @pytest.mark.parametrize("merged", [False, True], ids=["dropped", "merged"])
+    def test_a_closed_pull_request(
+        self, forge: Forge, sender: Sender, repository: Repository, merged: bool
+    ) -> None:
+        event = forge.read(sender.pull_request(42, "closed", NEW, fields={"merged": merged}))
+        assert event == PullRequestClosed(repository=repository, ref=Ref.pull_request(42))
+
+    @pytest.mark.parametrize("action", ["assigned", "milestoned", "review_requested", "edited"])
+    def test_other_actions_change_nothing(self, forge: Forge, sender: Sender, action: str) -> None:
+        assert isinstance(forge.read(sender.pull_request(42, action, NEW)), Ignored)
+
+    def test_other_events_change_nothing(self, forge: Forge, sender: Sender) -> None:
+        event = forge.read(sender.send("star", {"action": "created"}))
+        assert isinstance(event, Ignored)
+        assert "star" in event.reason
+
+    @pytest.mark.parametrize("event", ["push", "delete", "pull_request"])
+    @pytest.mark.parametrize("body", SHAPELESS, ids=lambda body: repr(body[:10]))
+    def test_a_bad_payload_is_a_value_error(
+        self, forge: Forge, sender: Sender, event: str, body: bytes
+    ) -> None:
+        with pytest.raises(ValueError, match=r"payload"):
+            forge.read(sender.send(event, body))
+
+    @pytest.mark.parametrize(
+        "name", ["-x", "a..b", "a\nb", "a\x1b[2Jb", "a b", "", "a\u202eb", "x" * 600, "a.lock"]
+    )
+    def test_names_that_no_branch_has(self, forge: Forge, sender: Sender, name: str) -> None:
+        with pytest.raises(ValueError, match=r"ref"):
+            forge.read(sender.pushed(name, OLD, NEW))
+
+    @pytest.mark.parametrize("commit", ["", "HEAD", "a" * 39, "A" * 40, "-" + "a" * 39, "a" * 65])
+    def test_ids_that_no_commit_has(self, forge: Forge, sender: Sender, commit: str) -> None:
+        with pytest.raises(ValueError, match=r"after"):
+            forge.read(sender.pushed("main", OLD, commit))
+        with pytest.raises(ValueError, match=r"sha"):
+            forge.read(sender.pull_request(42, "opened", commit))
+
+    def _pull(self, event: Event) -> PullRequestChanged:
+        assert isinstance(event, PullRequestChanged)
+        return event
