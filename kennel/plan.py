@@ -46,6 +46,7 @@ class Deployed:
     target: Target
     generation: Generation | None
     spa: bool = False
+    commit: str = ""
     since: float = 0.0
 
 

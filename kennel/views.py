@@ -14,7 +14,8 @@ class Deployment(View, frozen=True):
     """A line of `kennel status`: a service or site of a ref, or a ref that has none yet.
 
     `name` and `kind` ("service", "site") are "" for a ref of which nothing is live yet. `state`
-    is one of: live, queued, building, starting, failing, failed, waiting, removing, kept.
+    is one of: live, queued, building, starting, failing, failed, cancelled, waiting, removing,
+    kept.
     `why` says more where there is more to say. `commit` and `build` are what is live, or what is
     on its way. `next_state` is that of a newer build of the ref, "" where there is none.
     """

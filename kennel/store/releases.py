@@ -177,7 +177,7 @@ def drop(db: Connection, generation_ids: Iterable[int]) -> None:
 
 
 def deployed(row: Row[Any], tenant: Tenant, service: Generation | None) -> Deployed:
-    """Return a row of deployments as the plan wants it."""
+    """Return a row of deployments, with its build's commit, as the plan wants it."""
     target: Target = Upstream(port=service.port) if service else Files(root=row.root)
     return Deployed(
         key=Key(tenant, row.name),
@@ -185,5 +185,6 @@ def deployed(row: Row[Any], tenant: Tenant, service: Generation | None) -> Deplo
         target=target,
         generation=service,
         spa=row.spa,
+        commit=row.commit,
         since=row.deployed_at,
     )

@@ -9,7 +9,13 @@ from sqlalchemy.engine import Connection, Row
 from kennel.domain.record import Build, TenantRecord
 from kennel.plan import Deployed, Generation, Wanted
 from kennel.store import builds, hosts, releases, tenants
+from kennel.store.tables import builds as build_rows
 from kennel.store.tables import deployments, generations
+
+
+_deployed = sa.select(deployments, build_rows.c.commit).join(
+    build_rows, deployments.c.build_id == build_rows.c.id
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +31,7 @@ def wanted(db: Connection, host: str) -> list[Wanted]:
     """Return what should be of every tenant on a host: a handful of queries, however many."""
     rows = _Rows(
         generations=_grouped(db.execute(sa.select(generations).where(generations.c.host == host))),
-        deployments=_grouped(db.execute(sa.select(deployments).where(deployments.c.host == host))),
+        deployments=_grouped(db.execute(_deployed.where(deployments.c.host == host))),
         hosts=dict(hosts.by_tenant(db)),
     )
     waiting = {build.tenant: build for build in builds.built_ones(db)}

@@ -1,0 +1,117 @@
+"""What people are shown of a ref: derived, never stored. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from kennel import views
+from kennel.domain import Tenant, UnitState, UnitStatus
+from kennel.domain.record import Build
+from kennel.lifecycle import Fate, fate_of
+from kennel.plan import Deployed, Wanted
+
+BUILD_STATES = {"built": "starting", "done": "live"}
+"""How a build's state reads as that of its ref, where it is not the same word."""
+
+ENDED = UnitStatus(state=UnitState.FAILED, reason="its process is gone; it is started again")
+
+UNIT_STATES = {
+    UnitState.RUNNING: "live",
+    UnitState.STARTING: "starting",
+    UnitState.RESTARTING: "failing",
+    UnitState.STOPPING: "failing",
+    UnitState.FAILED: "failing",
+}
+
+
+def deployments(
+    wanted: Iterable[Wanted],
+    *,
+    builds: Mapping[Tenant, Build],
+    units: Mapping[str, UnitStatus],
+    troubles: Mapping[Tenant, str],
+    url: Callable[[str], str],
+) -> list[views.Deployment]:
+    """Return a line for everything that is live, and one for every ref that has nothing yet.
+
+    `builds`: the newest build of each ref. `troubles`: why a tenant could not be settled.
+    """
+    lines: list[views.Deployment] = []
+    for one in sorted(wanted, key=lambda w: w.record.tenant):
+        tenant = one.record.tenant
+        build, trouble = builds.get(tenant), troubles.get(tenant, "")
+        upcoming = next_state(one, build, trouble)
+        lines += [
+            _live(one, deployed, units, trouble, upcoming, url)
+            for deployed in sorted(one.live, key=lambda d: d.key)
+        ] or [_nothing_live(one, build, trouble)]
+    return lines
+
+
+def next_state(wanted: Wanted, build: Build | None, trouble: str) -> str:
+    """Return the state of a build newer than what is live, "" where there is none."""
+    newest_live = max((deployed.build for deployed in wanted.live), default=0)
+    if build is None or build.id <= newest_live or build.state == "cancelled":
+        return ""
+    if build.state == "built" and trouble:
+        return "waiting"
+    return BUILD_STATES.get(build.state, build.state)
+
+
+def _live(
+    wanted: Wanted,
+    deployed: Deployed,
+    units: Mapping[str, UnitStatus],
+    trouble: str,
+    upcoming: str,
+    url: Callable[[str], str],
+) -> views.Deployment:
+    service = deployed.generation
+    status = units.get(service.unit, ENDED) if service else UnitStatus(state=UnitState.RUNNING)
+    urls = [url(host) for host in reversed(wanted.hosts.get(deployed.key.name, ()))]
+    state = UNIT_STATES[status.state]
+    return views.Deployment(
+        project=wanted.record.tenant.project,
+        ref=str(wanted.record.tenant.ref),
+        name=deployed.key.name,
+        kind="service" if service else "site",
+        environment=str(wanted.record.environment),
+        url=urls[0] if urls else "",
+        urls=urls,
+        state=state,
+        why="" if state == "live" and upcoming != "waiting" else trouble or status.reason,
+        commit=deployed.commit,
+        build=deployed.build,
+        next_state=upcoming,
+        since=deployed.since,
+    )
+
+
+def _nothing_live(wanted: Wanted, build: Build | None, trouble: str) -> views.Deployment:
+    state, why = _state_of_a_ref(wanted, build, trouble)
+    return views.Deployment(
+        project=wanted.record.tenant.project,
+        ref=str(wanted.record.tenant.ref),
+        name="",
+        kind="",
+        environment=str(wanted.record.environment),
+        url="",
+        urls=[],
+        state=state,
+        why=why,
+        commit=build.commit if build else "",
+        build=build.id if build else None,
+        next_state="",
+        since=build.created_at if build else wanted.record.active_at,
+    )
+
+
+def _state_of_a_ref(wanted: Wanted, build: Build | None, trouble: str) -> tuple[str, str]:
+    fate = fate_of(wanted.record)
+    if fate is Fate.KEPT:
+        return "kept", "the branch is gone; production data stays until somebody removes it"
+    if fate is Fate.GONE:
+        return "removing", trouble
+    if build is None:
+        return "queued", ""
+    if build.state == "built" and trouble:
+        return "waiting", trouble
+    return BUILD_STATES.get(build.state, build.state), build.reason

@@ -1,0 +1,268 @@
+"""The plan of a pass, as a table and as properties."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kennel.domain import Environment, Key, Ref, Route, Service, Tenant, UnitState, UnitStatus
+from kennel.domain.record import Build, TenantRecord
+from kennel.domain.route import Files, Upstream, digest_of
+from kennel.lifecycle import Fate, fate_of
+from kennel.plan import (
+    Actual,
+    Deployed,
+    Generation,
+    Steps,
+    Wanted,
+    make_plan,
+    needs_start,
+    routes_of,
+    steps_for,
+)
+
+ADA = Tenant("shop", Ref.branch("main"))
+BOB = Tenant("shop", Ref.pull_request(42))
+NOW, DRAIN = 1000.0, 5.0
+
+
+def record(tenant: Tenant = ADA, *, wanted: bool = True) -> TenantRecord:
+    main = tenant.ref == Ref.branch("main")
+    return TenantRecord(
+        id=hash(tenant) % 1000,
+        tenant=tenant,
+        environment=Environment.PROD if main else Environment.PREVIEW,
+        trusted=True,
+        wanted=wanted,
+        active_at=0.0,
+    )
+
+
+def generation(number: int, tenant: Tenant = ADA, *, retired: float | None = None) -> Generation:
+    return Generation(
+        id=number,
+        key=Key(tenant, "api"),
+        build=number,
+        unit=f"kennel-{tenant}-{number}",
+        port=20000 + number,
+        digest=str(number),
+        command=("/bin/x",),
+        service=Service(name="api", package="api"),
+        retired_at=retired,
+    )
+
+
+def build(number: int, tenant: Tenant = ADA) -> Build:
+    return Build(
+        id=number,
+        tenant=tenant,
+        commit="1" * 40,
+        state="built",
+        reason="",
+        trusted=True,
+        manifest=None,
+        outputs=None,
+        created_at=0,
+        started_at=0,
+        built_at=0,
+        finished_at=None,
+    )
+
+
+def live(one: Generation) -> Deployed:
+    return Deployed(key=one.key, build=one.build, target=Upstream(port=one.port), generation=one)
+
+
+OLD, NEW = generation(1), generation(2)
+RUNNING = UnitStatus(state=UnitState.RUNNING)
+FAILED = UnitStatus(state=UnitState.FAILED)
+SETTLED = Wanted(
+    record=record(),
+    live=(live(OLD),),
+    generations=(OLD,),
+    hosts={"api": ("shop-main.example.net",)},
+)
+
+
+def world(wanted: Wanted, **units: UnitStatus) -> Actual:
+    """Return a world in which requests and routes are right and these units are there."""
+    return Actual(
+        units={OLD.unit: RUNNING, **units},
+        live={wanted.record.tenant: digest_of(wanted.targets)} if wanted.live else {},
+        routes=frozenset(routes_of(wanted)),
+    )
+
+
+def test_nothing_is_done_where_all_is_well() -> None:
+    plan = make_plan([SETTLED], world(SETTLED), now=NOW, drain=DRAIN)
+    assert plan.is_empty
+    assert plan.again_in is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actual", "expected"),
+    [
+        pytest.param(
+            replace(SETTLED, next=build(2)),
+            world(SETTLED),
+            Steps(deploy=build(2)),
+            id="deploy what is built",
+        ),
+        pytest.param(
+            SETTLED,
+            replace(world(SETTLED), units={}),
+            Steps(start=(OLD,)),
+            id="start what is live and not there",
+        ),
+        pytest.param(
+            SETTLED,
+            replace(world(SETTLED), units={OLD.unit: FAILED}),
+            Steps(start=(OLD,)),
+            id="start what has failed for good",
+        ),
+        pytest.param(
+            SETTLED,
+            replace(world(SETTLED), live={ADA: "elsewhere"}),
+            Steps(switch=True),
+            id="switch back what goes elsewhere",
+        ),
+        pytest.param(
+            SETTLED,
+            replace(world(SETTLED), live={}),
+            Steps(switch=True),
+            id="switch what a reboot forgot",
+        ),
+        pytest.param(
+            replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW - DRAIN))),
+            world(SETTLED),
+            Steps(stop=(replace(NEW, retired_at=NOW - DRAIN),)),
+            id="stop what has drained",
+        ),
+        pytest.param(
+            replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW - 1))),
+            world(SETTLED),
+            Steps(),
+            id="let drain what is retired",
+        ),
+        pytest.param(
+            replace(SETTLED, generations=(OLD, NEW)),
+            world(SETTLED),
+            Steps(stop=(NEW,)),
+            id="stop what a failed build left",
+        ),
+        pytest.param(
+            replace(SETTLED, generations=(OLD, NEW), next=build(2)),
+            world(SETTLED),
+            Steps(deploy=build(2)),
+            id="leave alone what is being deployed",
+        ),
+        pytest.param(
+            Wanted(record=record(BOB, wanted=False), generations=(OLD,)),
+            Actual(live={BOB: "x"}),
+            Steps(close=True, stop=(OLD,), evict=True),
+            id="evict a preview whose ref is gone",
+        ),
+        pytest.param(
+            Wanted(record=record(ADA, wanted=False), generations=(OLD,)),
+            Actual(live={ADA: "x"}),
+            Steps(close=True, stop=(OLD,)),
+            id="stop production whose ref is gone, and keep its data",
+        ),
+    ],
+)
+def test_steps(wanted: Wanted, actual: Actual, expected: Steps) -> None:
+    assert steps_for(wanted, actual, now=NOW, drain=DRAIN) == expected
+
+
+def test_what_the_store_never_heard_of_is_left_alone() -> None:
+    foreign = Actual(units={"kennel-x": RUNNING}, live={BOB: "x"}, routes=frozenset())
+    assert make_plan([], foreign, now=NOW, drain=DRAIN).is_empty
+
+
+def test_routes_are_written_only_when_they_differ() -> None:
+    assert make_plan([SETTLED], replace(world(SETTLED), routes=None), now=0, drain=0).publish
+    stale = frozenset({Route(key=Key(BOB, "api"), hosts=("x.example.net",))})
+    plan = make_plan([SETTLED], replace(world(SETTLED), routes=stale), now=NOW, drain=DRAIN)
+    assert plan.publish
+    assert plan.routes == {Route(key=OLD.key, hosts=("shop-main.example.net",))}
+
+
+def test_the_next_drain_is_announced() -> None:
+    draining = replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW - 2)))
+    plan = make_plan([draining], world(SETTLED), now=NOW, drain=DRAIN)
+    assert plan.again_in == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("state", list(UnitState))
+def test_only_what_will_not_come_back_by_itself_is_started(state: UnitState) -> None:
+    assert needs_start(UnitStatus(state=state)) is (state is UnitState.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "wanted", "fate"),
+    [
+        (ADA, True, Fate.AWAKE),
+        (BOB, True, Fate.AWAKE),
+        (ADA, False, Fate.KEPT),
+        (BOB, False, Fate.GONE),
+        (Tenant("shop", Ref.branch("pr-42")), False, Fate.GONE),
+    ],
+)
+def test_fates(tenant: Tenant, wanted: bool, fate: Fate) -> None:
+    assert fate_of(record(tenant, wanted=wanted)) is fate
+
+
+@st.composite
+def tenants(draw: st.DrawFn) -> Wanted:
+    tenant = Tenant("p", Ref.branch(draw(st.text("abc", min_size=1, max_size=6))))
+    numbers = draw(st.lists(st.integers(1, 9), unique=True, max_size=4))
+    retired = st.one_of(st.none(), st.floats(NOW - 20, NOW))
+    mine = tuple(generation(n, tenant, retired=draw(retired)) for n in numbers)
+    chosen = draw(st.sampled_from([None, *mine])) if mine else None
+    site = Deployed(
+        key=Key(tenant, "docs"), build=1, target=Files(root="/nix/store/x"), generation=None
+    )
+    up = (live(replace(chosen, retired_at=None)),) if chosen else ()
+    wanted = draw(st.booleans())
+    return Wanted(
+        record=record(tenant, wanted=wanted),
+        next=build(draw(st.integers(1, 9)), tenant) if wanted and draw(st.booleans()) else None,
+        live=(*up, *draw(st.sampled_from([(), (site,)]))) if wanted else (),
+        generations=mine,
+        hosts={"api": (f"{tenant}.x",), "docs": (f"docs.{tenant}.x",)},
+    )
+
+
+@given(
+    st.lists(tenants(), max_size=5, unique_by=lambda w: w.record.tenant),
+    st.sets(st.integers(1, 9)),
+)
+def test_no_plan_ever_stops_what_is_live(wanted: list[Wanted], up: set[int]) -> None:
+    units = {g.unit: RUNNING for one in wanted for g in one.generations if g.id in up}
+    plan = make_plan(wanted, Actual(units=units), now=NOW, drain=DRAIN)
+    for one in wanted:
+        steps = plan.steps.get(one.record.tenant, Steps())
+        serving = {d.generation.id for d in one.live if d.generation}
+        assert not serving & {g.id for g in steps.stop}
+        assert {g.id for g in steps.start} <= serving
+        assert steps.evict <= (not one.record.wanted)
+
+
+@given(st.lists(tenants(), max_size=5, unique_by=lambda w: w.record.tenant))
+def test_a_world_that_was_settled_needs_nothing(wanted: list[Wanted]) -> None:
+    settled = [
+        replace(
+            one,
+            next=None,
+            generations=tuple(d.generation for d in one.live if d.generation),
+        )
+        for one in wanted
+        if one.record.wanted
+    ]
+    actual = Actual(
+        units={g.unit: RUNNING for one in settled for g in one.generations},
+        live={one.record.tenant: digest_of(one.targets) for one in settled if one.live},
+        routes=frozenset(route for one in settled for route in routes_of(one)),
+    )
+    assert make_plan(settled, actual, now=NOW, drain=DRAIN).is_empty
