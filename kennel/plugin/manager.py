@@ -1,16 +1,17 @@
 """Find plugins, ask them for providers, refuse what does not fit."""
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from itertools import combinations
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pluggy
 
-from kennel.errors import ConfigError, KennelError, PluginError
+from kennel.errors import ConfigError, PluginError
 from kennel.plugin import hookspecs
+from kennel.plugin.offer import KINDS, Offer, refuse_misfit, refuse_shared_variables, twins
 from kennel.plugin.ports import (
     Cache,
     DnsProvider,
@@ -24,18 +25,6 @@ from kennel.plugin.ports import (
 from kennel.plugin.settings import PluginSettings
 
 GROUP = "kennel"
-
-KINDS: Mapping[str, tuple[str, type[Provider]]] = MappingProxyType(
-    {
-        "kennel_provisioners": ("provisioner", Provisioner),
-        "kennel_secret_sources": ("secret source", SecretSource),
-        "kennel_supervisors": ("supervisor", Supervisor),
-        "kennel_routers": ("router", Router),
-        "kennel_dns_providers": ("DNS provider", DnsProvider),
-        "kennel_forges": ("forge", Forge),
-        "kennel_caches": ("cache", Cache),
-    }
-)
 
 P = TypeVar("P", bound=Provider)
 
@@ -87,9 +76,18 @@ class Plugins:
     def _register(self, name: str, plugin: object) -> None:
         try:
             self._manager.register(plugin, name)
-            self._manager.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"plugin {name!r}: {error}") from error
+            raise PluginError(f"plugin {name!r}: {' '.join(str(error).split())}") from error
+        self._refuse_unknown_hooks(name, plugin)
+        _refuse_unmarked_hooks(name, plugin)
+
+    def _refuse_unknown_hooks(self, name: str, plugin: object) -> None:
+        for caller in self._manager.get_hookcallers(plugin) or []:
+            optional = all(i.optionalhook for i in caller.get_hookimpls() if i.plugin is plugin)
+            if caller.name not in KINDS and not optional:
+                close = get_close_matches(caller.name, KINDS, n=1)
+                hint = f"did you mean {close[0]}" if close else f"there are: {', '.join(KINDS)}"
+                raise PluginError(f"plugin {name!r}: there is no hook {caller.name!r}; {hint}")
 
     def listing(self, settings: PluginSettings) -> list[Plugin]:
         """Return every installed plugin, in the order of their names."""
@@ -109,15 +107,19 @@ class Plugins:
         )
 
     def ports(self, settings: PluginSettings) -> Ports:
-        """Ask every plugin for its providers.
+        """Ask every plugin that is on for its providers.
 
         Raises ConfigError for a table without a plugin or with wrong keys, and PluginError for
         providers that cannot live together.
         """
         self._refuse_unknown_tables(settings)
         found = {hook: self._providers(hook, settings) for hook in KINDS}
-        _refuse_shared_variables(found["kennel_provisioners"])
-        return Ports(**{hook.removeprefix("kennel_"): by for hook, by in found.items()})
+        refuse_shared_variables(found["kennel_provisioners"])
+        by_name = {
+            hook.removeprefix("kennel_"): {offer.provider.name: offer.provider for offer in offers}
+            for hook, offers in found.items()
+        }
+        return Ports(**by_name)
 
     def _refuse_unknown_tables(self, settings: PluginSettings) -> None:
         for name in sorted(settings.names - self._installed.keys()):
@@ -127,64 +129,79 @@ class Plugins:
                 f" Install the package that has it (such as kennel-{name}) or remove the table"
             )
 
-    def _providers(self, hook: str, settings: PluginSettings) -> Mapping[str, Any]:
-        kind, shape = KINDS[hook]
-        found: dict[str, tuple[str, Provider]] = {}
-        for name in sorted(self._installed):
-            for provider in self._ask(name, hook, settings):
-                if not isinstance(provider, shape):
-                    raise PluginError(f"plugin {name!r}: {hook} offers {provider!r}, no {kind}")
-                if other := found.get(provider.name):
-                    raise PluginError(
-                        f"plugins {other[0]!r} and {name!r} both offer"
-                        f" a {kind} called {provider.name!r}: turn one of them off"
-                    )
-                found[provider.name] = (name, provider)
-        return {name: provider for name, (_, provider) in sorted(found.items())}
+    def _providers(self, hook: str, settings: PluginSettings) -> list[Offer]:
+        """Return what the plugins that are on offer for a hook, in the order of their names."""
+        found: dict[str, Offer] = {}
+        for offer in self._offers(hook, settings):
+            refuse_misfit(offer, hook)
+            other = found.setdefault(offer.provider.name, offer)
+            if other is not offer:
+                raise PluginError(twins(KINDS[hook][0], other, offer))
+        return [found[name] for name in sorted(found)]
 
-    def _ask(self, name: str, hook: str, settings: PluginSettings) -> Iterable[Provider]:
+    def _offers(self, hook: str, settings: PluginSettings) -> Iterator[Offer]:
+        for name in sorted(self._installed.keys() & settings.names):
+            for provider in self._ask(name, hook, settings):
+                yield Offer(name, provider)
+
+    def _ask(self, name: str, hook: str, settings: PluginSettings) -> list[Provider]:
         others = [plugin for n, plugin in self._manager.list_name_plugin() if n != name]
         caller = self._manager.subset_hook_caller(hook, others)
         try:
-            return [provider for answer in caller(settings=settings) for provider in answer]
-        except KennelError:
+            return [p for answer in caller(settings=settings) for p in _listed(answer)]
+        except (ConfigError, PluginError):
             raise
         except Exception as error:
-            raise PluginError(f"plugin {name!r}: {hook}: {error!r}") from error
+            raise PluginError(f"plugin {name!r}: {hook}: {_words(error)}") from error
+
+
+def _listed(answer: object) -> Iterable[Any]:
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise TypeError("a hook is a plain function, not an async one")
+    if not isinstance(answer, Iterable):
+        raise TypeError(
+            f"a hook returns or yields providers, not {type(answer).__name__}: put it into a list"
+        )
+    return answer
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _refuse_unmarked_hooks(name: str, plugin: object) -> None:
+    for hook in KINDS:
+        found = getattr(plugin, hook, None)
+        if inspect.isroutine(found) and not hasattr(found, f"{hookspecs.NAMESPACE}_impl"):
+            raise PluginError(f"plugin {name!r}: {hook} lacks its @hookimpl: nobody would call it")
 
 
 def _distinct() -> list[EntryPoint]:
     """Return the entry points of the group in the order of their names, or refuse twins."""
     found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _package(entry))):
         other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            packages = [e.dist.name if e.dist else e.value for e in (other, entry)]
+        if other is not entry:
             raise PluginError(
-                f"two packages have a plugin called {entry.name!r}: {packages[0]} and"
-                f" {packages[1]}. Uninstall one of them"
+                f"two packages have a plugin called {entry.name!r}: {_package(other)} and"
+                f" {_package(entry)}. Uninstall one of them"
             )
     return list(found.values())
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
 
 
 def _import(entry: EntryPoint) -> object:
     try:
         return entry.load()
     except Exception as error:
-        package = entry.dist.name if entry.dist else entry.value
         raise PluginError(
-            f"plugin {entry.name!r} ({package}) cannot be imported: {error!r}."
+            f"plugin {entry.name!r} ({_package(entry)}) cannot be imported: {_words(error)}."
             " Upgrade or uninstall it"
         ) from error
-
-
-def _refuse_shared_variables(provisioners: Mapping[str, Provisioner]) -> None:
-    for one, other in combinations(provisioners.values(), 2):
-        if shared := one.variables & other.variables:
-            raise PluginError(
-                f"provisioners {one.name!r} and {other.name!r} both set"
-                f" {', '.join(sorted(shared))}: turn one of them off"
-            )
 
 
 def choose(kind: str, setting: str, offered: Mapping[str, P]) -> P:
