@@ -16,15 +16,22 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from kennel.plugin.threads import in_thread
+
 GRACE = 5.0
 """Seconds between asking a session to end and killing it."""
 
 
 class Sessions:
-    """The sessions of one purpose, such as "builds", noted in a folder on a tmpfs."""
+    """The sessions of one purpose, such as "builds", noted in a folder on a tmpfs.
 
-    def __init__(self, folder: Path) -> None:
+    `at_death`: the signal that a program gets when Kennel is killed. `TERM` is for one that has
+    to end sessions of its own, as Nix does its builders; whatever it leaves is killed by `sweep`.
+    """
+
+    def __init__(self, folder: Path, *, at_death: str = "KILL") -> None:
         self._folder = folder
+        self._at_death = at_death
 
     async def start(
         self,
@@ -45,7 +52,7 @@ class Sessions:
         its streams read. Raises OSError if it cannot be executed.
         """
         process = await asyncio.create_subprocess_exec(
-            *_tied_to_us(memory_max),
+            *await in_thread(_tied_to_us, self._at_death, memory_max),
             *command,
             env=dict(env),
             cwd=cwd,
@@ -55,7 +62,11 @@ class Sessions:
             start_new_session=True,
             limit=limit,
         )
-        self._note(name, process.pid)
+        try:
+            await in_thread(self._note, name, process.pid)
+        except BaseException:  # cancelled, or no room for the note: nobody would ever end it
+            _signal(process.pid, signal.SIGKILL)
+            raise
         return process
 
     async def end(
@@ -67,7 +78,7 @@ class Sessions:
             await asyncio.wait_for(process.wait(), grace)
         _signal(process.pid, signal.SIGKILL)
         await process.wait()
-        self.forget(name)
+        await in_thread(self.forget, name)
 
     def forget(self, name: str) -> None:
         """Drop the note of a session that has ended by itself."""
@@ -116,7 +127,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name)
 
 
-def _tied_to_us(memory_max: int | None) -> list[str]:
+def _tied_to_us(at_death: str, memory_max: int | None) -> list[str]:
     """Return the words that make a program die with Kennel and keep to its limit.
 
     util-linux does both before it becomes the program; doing it between fork and exec in a
@@ -124,7 +135,7 @@ def _tied_to_us(memory_max: int | None) -> list[str]:
     """
     words: list[str] = []
     if setpriv := _program("setpriv"):
-        words += [setpriv, "--pdeathsig", "KILL", "--"]
+        words += [setpriv, "--pdeathsig", at_death, "--"]
     if memory_max is not None and (prlimit := _program("prlimit")):
         words += [prlimit, f"--as={memory_max}", "--"]
     return words

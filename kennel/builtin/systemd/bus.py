@@ -1,0 +1,234 @@
+"""The one connection to systemd, over D-Bus (man 5 org.freedesktop.systemd1)."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+from dbus_fast import BusType, Message, MessageType
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import AuthError, DBusError, InvalidAddressError
+
+from kennel.errors import Rejected, Unavailable
+
+log = logging.getLogger(__name__)
+
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER = "org.freedesktop.systemd1.Manager"
+OBJECT = "/org/freedesktop/systemd1"
+
+PARALLEL = 100
+"""Calls at a time: dbus-daemon takes 128 of one connection, then it refuses."""
+TIMEOUT = 30.0
+"""Seconds a single call may take. systemd answers in milliseconds, but runs one at a time."""
+
+MATCHES = (
+    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'",
+    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='UnitRemoved'",
+    (
+        f"type='signal',sender='{SYSTEMD}',interface='org.freedesktop.DBus.Properties',"
+        f"member='PropertiesChanged',path_namespace='{OBJECT}/unit',arg0='{SYSTEMD}.Service'"
+    ),
+)
+
+GONE = {
+    "org.freedesktop.DBus.Error.Disconnected",
+    "org.freedesktop.DBus.Error.LimitsExceeded",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.NoReply",
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.Timeout",
+}
+FORBIDDEN = {
+    "org.freedesktop.DBus.Error.AccessDenied",
+    "org.freedesktop.DBus.Error.AuthFailed",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+}
+
+
+class Refused(Rejected):
+    """systemd answered with an error. `name`: D-Bus' name of it."""
+
+    def __init__(self, member: str, name: str, text: str) -> None:
+        super().__init__(f"systemd refuses {member}: {text} ({name.rpartition('.')[2]})")
+        self.name = name
+        self.text = text
+
+    def is_named(self, *last: str) -> bool:
+        """Return whether the error's name ends in one of these words."""
+        return self.name.rpartition(".")[2] in last
+
+
+class Bus:
+    """Calls systemd and hears its signals, for as long as there is one to talk to.
+
+    A lost connection is made again by itself, with everything it was subscribed to; `on_loss` is
+    told of it, because signals were missed.
+    """
+
+    def __init__(
+        self,
+        address: str | None,
+        *,
+        on_signal: Callable[[Message], None],
+        on_loss: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._on_signal = on_signal
+        self._on_loss = on_loss
+        self._bus: MessageBus | None = None
+        self._connecting = asyncio.Lock()
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect, and stay connected until `close`. Raises Unavailable or Rejected."""
+        await self._connected()
+        self._keeper = asyncio.create_task(self._keep(), name="systemd-bus")
+
+    async def close(self) -> None:
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._bus and self._bus.connected:
+            self._bus.disconnect()
+            await _disconnected(self._bus)
+        self._bus = None
+
+    async def call(self, member: str, signature: str = "", *body: object) -> Sequence[Any]:
+        """Call a method of the manager and return what it returns.
+
+        It is called again where the connection was lost before the answer: whoever calls must
+        know how to live with the second of two. Raises Unavailable, Rejected, and Refused with
+        systemd's own error.
+        """
+        async with self._slots:
+            for attempt in (1, 2):
+                reply = await self._attempt(_manager(member, signature, body))
+                if reply is not None:
+                    return _read(member, reply)
+                log.info("lost D-Bus during %s, attempt %d", member, attempt)
+        raise Unavailable(f"the connection to D-Bus broke twice during {member}")
+
+    async def _attempt(self, message: Message) -> Message | None:
+        """Return the answer; None if the connection broke before there was one."""
+        bus = await self._connected()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await bus.call(message)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"systemd did not answer {message.member} within {TIMEOUT:.0f} s"
+            ) from error
+        except (OSError, EOFError, DBusError):
+            return None
+
+    async def _connected(self) -> MessageBus:
+        async with self._connecting:
+            if self._bus is None or not self._bus.connected:
+                self._bus = await self._connect()
+            return self._bus
+
+    async def _connect(self) -> MessageBus:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                bus = await MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM).connect()
+                await self._subscribe(bus)
+        except (OSError, EOFError, TimeoutError, AuthError) as error:
+            raise Unavailable(
+                f"cannot reach systemd at {self._address or 'the system bus'}: {error}."
+                ' Is D-Bus running? Without systemd, set supervisor = "process"'
+            ) from error
+        except InvalidAddressError as error:
+            raise Rejected(f"[plugins.systemd] bus: {error}") from error
+        return bus
+
+    async def _subscribe(self, bus: MessageBus) -> None:
+        """Ask for signals before anything is started, so that none can be missed."""
+        bus.add_message_handler(self._heard)
+        for rule in MATCHES:
+            _read("AddMatch", await bus.call(_add_match(rule)))
+        try:
+            _read("Subscribe", await bus.call(_manager("Subscribe", "", ())))
+        except Refused as error:
+            if not error.is_named("AlreadySubscribed"):
+                raise
+
+    def _heard(self, message: Message) -> None:
+        if message.message_type is MessageType.SIGNAL:
+            self._on_signal(message)
+
+    async def _keep(self) -> None:
+        """Connect again after every loss."""
+        while bus := self._bus:
+            await _disconnected(bus)
+            log.warning("lost the connection to D-Bus; connecting again")
+            self._on_loss()
+            await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        delay = 0.05
+        while True:
+            try:
+                await self._connected()
+            except (Unavailable, Rejected) as error:
+                log.warning("%s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 10.0)
+            else:
+                return
+
+
+async def _disconnected(bus: MessageBus) -> None:
+    """Return when the connection is gone, for whatever reason.
+
+    Shielded: the library has one future for all who wait, which must not be cancelled with one.
+    """
+    wait: Callable[[], Coroutine[object, object, None]] = bus.wait_for_disconnect
+    waiting = asyncio.ensure_future(wait())
+    with contextlib.suppress(OSError, EOFError, DBusError):
+        await asyncio.shield(waiting)
+
+
+def _manager(member: str, signature: str, body: Sequence[object]) -> Message:
+    return Message(
+        destination=SYSTEMD,
+        path=OBJECT,
+        interface=MANAGER,
+        member=member,
+        signature=signature,
+        body=list(body),
+    )
+
+
+def _add_match(rule: str) -> Message:
+    return Message(
+        destination="org.freedesktop.DBus",
+        path="/org/freedesktop/DBus",
+        interface="org.freedesktop.DBus",
+        member="AddMatch",
+        signature="s",
+        body=[rule],
+    )
+
+
+def _read(member: str, reply: Message | None) -> Sequence[Any]:
+    if reply is None:
+        raise Unavailable(f"the connection to D-Bus broke during {member}")
+    if reply.message_type is MessageType.ERROR:
+        _refuse(member, reply.error_name or "", str(reply.body[0]) if reply.body else "no reason")
+    body: Sequence[Any] = reply.body
+    return body
+
+
+def _refuse(member: str, name: str, text: str) -> NoReturn:
+    if name in GONE:
+        raise Unavailable(f"systemd is not there to answer {member}: {text}")
+    if name in FORBIDDEN:
+        raise Rejected(
+            f"systemd does not let Kennel's user call {member}: {text}. Run Kennel as root, or"
+            " allow its user the action org.freedesktop.systemd1.manage-units with the polkit"
+            " rule of docs/supervisors.md"
+        )
+    raise Refused(member, name, text)

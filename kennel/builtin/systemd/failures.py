@@ -1,0 +1,114 @@
+"""Why units failed.
+
+systemd forgets a failed unit at once (CollectMode=inactive-or-failed); its last words stay here.
+"""
+
+import signal
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KEPT = 1000
+"""Units remembered at most; the oldest go first."""
+
+EXITED = 1
+"""CLD_EXITED, as ExecMainCode has it; 2 and 3 are killed and dumped."""
+
+STEPS = {
+    200: "its working directory cannot be entered (200/CHDIR)",
+    203: "its program cannot be executed (203/EXEC)",
+    217: "its user cannot be made (217/USER)",
+    218: "its capabilities cannot be dropped (218/CAPABILITIES)",
+    219: "its cgroup cannot be made (219/CGROUP)",
+    226: "its sandbox cannot be made (226/NAMESPACE)",
+    228: "its system call filter cannot be set (228/SECCOMP)",
+    233: "its runtime directory cannot be made (233/RUNTIME_DIRECTORY)",
+}
+"""What systemd itself exits with between fork and exec (man 5 systemd.exec)."""
+
+RESULTS = {
+    "oom-kill": "killed by SIGKILL (out of memory)",
+    "timeout": "did not start or stop in time",
+    "watchdog": "its watchdog was not served",
+    "start-limit-hit": "was started too often",
+    "resources": "systemd could not give it what it needs (environment file, cgroup, user)",
+    "protocol": "did not do what its type demands",
+    "success": "",
+}
+
+
+@dataclass(slots=True)
+class _Unit:
+    result: str = "success"
+    reason: str = ""
+    failed: bool = False
+
+
+class Failures:
+    """What the signals of Kennel's units said about failing."""
+
+    def __init__(self) -> None:
+        self._units: OrderedDict[str, _Unit] = OrderedDict()
+
+    def changed(self, unit: str, properties: Mapping[str, object]) -> None:
+        """Take note of a `PropertiesChanged` of the interface Service."""
+        known = self._of(unit)
+        known.result = str(properties.get("Result", known.result))
+        if known.result != "success":
+            known.reason = describe(
+                known.result, _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
+            )
+
+    def removed(self, unit: str) -> None:
+        """Take note of a `UnitRemoved`: systemd has given the unit up, or it ended well."""
+        known = self._units.get(unit)
+        if known is None:
+            return
+        if known.result == "success":
+            del self._units[unit]
+        else:
+            known.failed = True
+
+    def forget(self, unit: str) -> None:
+        """Drop what is known: the unit starts anew, or is not wanted any more."""
+        self._units.pop(unit, None)
+
+    def reason(self, unit: str) -> str:
+        """Return why the unit failed last, or ""."""
+        known = self._units.get(unit)
+        return known.reason if known else ""
+
+    def given_up(self) -> Mapping[str, str]:
+        """Return unit → reason of everything that failed for good and was collected."""
+        return {name: known.reason for name, known in self._units.items() if known.failed}
+
+    def _of(self, unit: str) -> _Unit:
+        known = self._units.setdefault(unit, _Unit())
+        self._units.move_to_end(unit)
+        while len(self._units) > KEPT:
+            self._units.popitem(last=False)
+        return known
+
+
+def describe(result: str, code: int, status: int) -> str:
+    """Say in words how a main process ended. `code`: CLD_*; `status`: of exit, or the signal."""
+    if result in RESULTS:
+        return RESULTS[result]
+    if result == "exit-code" and code == EXITED:
+        return STEPS.get(status, f"exited with status {status}")
+    if result in {"signal", "core-dump"}:
+        dumped = " (core dumped)" if result == "core-dump" else ""
+        return f"killed by {_signal(status)}{dumped}"
+    return f"failed ({result})"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _int(properties: Mapping[str, object], name: str) -> int:
+    value = properties.get(name, 0)
+    return value if isinstance(value, int) else 0
