@@ -8,7 +8,7 @@ webhook only says that a ref moved: what is built is what the forge has when the
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -52,13 +52,15 @@ def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
 class Intake:
     """Empties the inbox in the order deliveries came in, a batch in one transaction.
 
-    `changed` is called when there may be something new to build or to take away.
+    `registered` is called when a project may be new or have another name; then `changed`, when
+    there may be something new to build or to take away.
     """
 
     store: Store
     forges: Mapping[str, Forge]
     allow: tuple[str, ...]
     changed: Callable[[], None]
+    registered: Callable[[], Awaitable[None]]
     _wake: asyncio.Event
 
     @classmethod
@@ -69,8 +71,9 @@ class Intake:
         *,
         allow: tuple[str, ...],
         changed: Callable[[], None],
+        registered: Callable[[], Awaitable[None]],
     ) -> "Intake":
-        return cls(store, forges, allow, changed, asyncio.Event())
+        return cls(store, forges, allow, changed, registered, asyncio.Event())
 
     def wake(self) -> None:
         """Say that something was put into the inbox."""
@@ -101,6 +104,7 @@ class Intake:
                 log.info("delivery", id=delivery, outcome=outcome)
             reached("delivery-applied")
             count += len(outcomes)
+            await self.registered()
             self.changed()
         return count
 

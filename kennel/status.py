@@ -40,7 +40,7 @@ def deployments(
         build, trouble = builds.get(tenant), troubles.get(tenant, "")
         upcoming = next_state(one, build, trouble)
         lines += [
-            _live(one, deployed, units, trouble, upcoming, url)
+            _live(one, deployed, units=units, trouble=trouble, upcoming=upcoming, url=url)
             for deployed in sorted(one.live, key=lambda d: d.key)
         ] or [_nothing_live(one, build, trouble)]
     return lines
@@ -59,6 +59,7 @@ def next_state(wanted: Wanted, build: Build | None, trouble: str) -> str:
 def _live(
     wanted: Wanted,
     deployed: Deployed,
+    *,
     units: Mapping[str, UnitStatus],
     trouble: str,
     upcoming: str,

@@ -56,6 +56,7 @@ class Reconciler:
         *,
         every: float = 30.0,
         parallel: int = 16,
+        on_publish: Callable[[frozenset[Route]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._providers = providers
@@ -75,7 +76,7 @@ class Reconciler:
         self.troubles: dict[Tenant, str] = {}
         self.passes = 0
         self.last_pass_seconds = 0.0
-        self.on_pass: Callable[[], None] = lambda: None
+        self._on_publish = on_publish
 
     def wake(self) -> None:
         """Ask for a pass as soon as the present one is over."""
@@ -116,6 +117,8 @@ class Reconciler:
         begun = time.perf_counter()
         world = await self.look()
         self.world = world
+        if self.passes == 0:
+            self._on_publish(world.plan.routes)
         if world.plan.publish:
             await self._publish_plan(world.plan)
         for wanted in world.wanted:
@@ -124,7 +127,6 @@ class Reconciler:
         await self._forget_projects(world)
         self.passes += 1
         self.last_pass_seconds = time.perf_counter() - begun
-        self.on_pass()
         return world.plan
 
     async def settled(self) -> None:
@@ -140,7 +142,7 @@ class Reconciler:
 
     async def look(self) -> World:
         """Observe and plan, and change nothing."""
-        wanted = await self._wanted()
+        wanted = await self.wanted()
         units, state = await asyncio.gather(
             self._providers.supervisor.observe(), self._router_state(wanted)
         )
@@ -148,7 +150,8 @@ class Reconciler:
         plan = make_plan(wanted, actual, now=time.time(), drain=self._rules.drain)
         return World(wanted=wanted, actual=actual, plan=plan)
 
-    async def _wanted(self) -> list[Wanted]:
+    async def wanted(self) -> list[Wanted]:
+        """Return what should be of every tenant, read again if anything was written."""
         changes = self._store.changes
         if self._cached is None or self._cached[0] != changes:
             rows = await self._store.read(partial(snapshot.wanted, host=self._rules.host))
@@ -183,12 +186,13 @@ class Reconciler:
         self._upcoming[tenant] = routes
         async with self._publishing:
             if self._published is None or not routes <= self._published:
-                stored = [route for one in await self._wanted() for route in routes_of(one)]
+                stored = [route for one in await self.wanted() for route in routes_of(one)]
                 await self._write(frozenset(stored))
 
     async def _write(self, stored: frozenset[Route]) -> None:
         others = {route for route in stored if route.key.tenant not in self._upcoming}
         table = frozenset(others.union(*self._upcoming.values()))
+        self._on_publish(table)  # before: the proxy may ask at once whether a host is ours
         await self._providers.router.publish(table)
         self._published = table
 

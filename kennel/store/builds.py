@@ -22,6 +22,9 @@ from kennel.store import projects
 from kennel.store.tables import builds, deployments, generations, tenants
 from kennel.store.tables import projects as project_rows
 
+HEAD = "0" * 40
+"""The commit of a build that is to take whatever its ref points to when it starts."""
+
 UNDER_WAY = ("queued", "building")
 GOOD = ("queued", "building", "built", "done")
 
@@ -178,6 +181,12 @@ def claim(db: Connection, *, now: float) -> Claimed | None:
 def _move(db: Connection, build_id: int, *come_from: str, **values: object) -> bool:
     change = sa.update(builds).where(builds.c.id == build_id, builds.c.state.in_(come_from))
     return db.execute(change.values(**values)).rowcount == 1
+
+
+def aim(db: Connection, build_id: int, *, commit: str) -> None:
+    """Note which commit a build of `HEAD` turned out to be of."""
+    chosen = (builds.c.id == build_id, builds.c.commit == HEAD)
+    db.execute(sa.update(builds).where(*chosen).values(commit=commit))
 
 
 def wanted(db: Connection, build_id: int) -> bool:

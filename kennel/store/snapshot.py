@@ -12,7 +12,6 @@ from kennel.store import builds, hosts, releases, tenants
 from kennel.store.tables import builds as build_rows
 from kennel.store.tables import deployments, generations
 
-
 _deployed = sa.select(deployments, build_rows.c.commit).join(
     build_rows, deployments.c.build_id == build_rows.c.id
 )
