@@ -47,7 +47,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
     config: Annotated[
@@ -68,6 +68,8 @@ def options(
 ) -> None:
     del debug  # read by `run`, which is where errors end up
     context.obj = Session(config)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 app.command()(serve.serve)
@@ -85,7 +87,7 @@ app.command("check-config")(check_config.check_config)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line. Return its exit status; whatever goes wrong is told on stderr."""
-    words = _global_first(arguments) or ["--help"]
+    words = _global_first(arguments)
     try:
         code = typer.main.get_command(app)(words, prog_name="kennel", standalone_mode=False)
         sys.stdout.flush()

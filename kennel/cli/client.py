@@ -1,12 +1,14 @@
 """The daemon, as the command line talks to it: HTTP on the control socket."""
 
 import os
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -38,11 +40,12 @@ class Daemon:
     what the daemon refuses, in its own words.
     """
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, control_socket: Path) -> None:
+        self._socket = control_socket
+        self._reached = False
         # there is no TLS on a socket: an empty context spares us reading every certificate
         nothing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        transport = httpx.HTTPTransport(uds=str(socket), verify=nothing)
+        transport = httpx.HTTPTransport(uds=str(control_socket), verify=nothing)
         self._http = httpx.Client(
             transport=transport, base_url="http://kennel", timeout=PATIENCE, trust_env=False
         )
@@ -132,6 +135,7 @@ class Daemon:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
+        self._reached = self._reached or _listens(self._socket)
         try:
             yield
         except httpx.ConnectError as error:
@@ -152,17 +156,30 @@ class Daemon:
 
 def _path(*parts: str) -> str:
     """Return a path of these parts, whatever is in them."""
-    return "/" + "/".join(str(httpx.URL(path=f"/{part}").raw_path[1:], "ascii") for part in parts)
+    return "".join("/" + quote(part, safe="").replace(".", "%2E") for part in parts)
 
 
-def _unreachable(socket: Path) -> Failure:
-    if socket.exists() and not os.access(socket, os.W_OK):
+def _listens(path: Path) -> bool:
+    """Return True when somebody listens on a socket. Raises Failure that says what is wrong.
+
+    httpx does not close a socket that it cannot connect, so the first attempt is ours.
+    """
+    with socket.socket(socket.AF_UNIX) as attempt:
+        try:
+            attempt.connect(str(path))
+        except OSError as error:
+            raise _unreachable(path) from error
+    return True
+
+
+def _unreachable(path: Path) -> Failure:
+    if path.exists() and not os.access(path, os.W_OK):
         return Failure(
-            f"you may not talk to Kennel: {socket} belongs to another user",
+            f"you may not talk to Kennel: {path} belongs to another user",
             "use sudo, or become a member of its group",
             code=Exit.UNREACHABLE,
         )
-    why = f"nobody listens on {socket}" if socket.exists() else f"no {socket}"
+    why = f"nobody listens on {path}" if path.exists() else f"no {path}"
     return Failure(
         f"Kennel is not running here ({why})",
         "start it with `kennel serve`, or point --config at its kennel.toml",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from kennel.cli.outcome import Exit, Failure
 
-_SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]+):(?!/)(?P<path>[^\\]+)")
+_SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]+):(?!//|:)(?P<path>[^\\]+)")
 """`git@example.org:acme/shop.git`: what scp takes, and git with it."""
 SCHEMES = ("https", "http", "ssh", "git", "file")
 

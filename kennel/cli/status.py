@@ -35,6 +35,9 @@ def status(
     here = session.of(context)
     with here.daemon() as daemon:
         found = daemon.status(project)
+        troubled = [] if as_json else [p for p in daemon.health().providers if p.problem]
+    for provider in troubled:
+        here.screen.note(f"warning: {provider.kind} {provider.name}: {provider.problem}", "red")
     if as_json:
         here.json(found)
     elif not found:

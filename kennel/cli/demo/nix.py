@@ -1,0 +1,38 @@
+"""Which Nix store the demo builds in: the machine's, or one of its own."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+STORE = Path("/nix/store")
+DAEMON = Path("/nix/var/nix/daemon-socket/socket")
+FEATURES = "experimental-features = nix-command flakes"
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    """Return the variables for Nix. `folder` is made and used only for a store of our own."""
+    if usable():
+        return {"NIX_CONFIG": FEATURES}
+    return _private(folder)
+
+
+def usable() -> bool:
+    """Return whether this user can build in the machine's store."""
+    return os.access(DAEMON, os.W_OK) or os.access(STORE, os.W_OK)
+
+
+def _private(folder: Path) -> Mapping[str, str]:
+    """Make a store that needs no rights and no network: Debian's nix-bin comes without one."""
+    variables = {
+        "NIX_STORE_DIR": folder / "store",
+        "NIX_STATE_DIR": folder / "var",
+        "NIX_LOG_DIR": folder / "log",
+        "NIX_CONF_DIR": folder / "conf",
+        "XDG_CACHE_HOME": folder / "cache",  # Nix remembers paths of its store there
+    }
+    for path in variables.values():
+        path.mkdir(parents=True)
+    (folder / "conf/nix.conf").write_text(
+        f"{FEATURES}\nbuild-users-group =\nsandbox = false\nsubstituters =\nflake-registry =\n"
+    )
+    return {**{name: str(path) for name, path in variables.items()}, "NIX_REMOTE": "local"}
