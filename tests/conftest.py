@@ -4,11 +4,16 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
 from kennel.store import Store
 from kennel.testing.postgresql import postgresql_server
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("kennel", deadline=None)
+hypothesis.settings.load_profile("kennel")
 
 
 @pytest.fixture(scope="session")
