@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -65,18 +66,22 @@ class Sessions:
         try:
             await in_thread(self._note, name, process.pid)
         except BaseException:  # cancelled, or no room for the note: nobody would ever end it
-            _signal(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             raise
         return process
 
     async def end(
         self, name: str, process: asyncio.subprocess.Process, *, grace: float = GRACE
     ) -> None:
-        """End a session: ask it, wait for `grace` seconds, kill what is left, wait for it."""
-        _signal(process.pid, signal.SIGTERM)
+        """End a session: ask it, wait for `grace` seconds, kill what is left, wait for it.
+
+        What is left of a session whose first process has ended is killed at once.
+        """
+        await in_thread(_signal, process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-        _signal(process.pid, signal.SIGKILL)
+        await in_thread(_kill_all, process.pid)
         await process.wait()
         await in_thread(self.forget, name)
 
@@ -103,7 +108,7 @@ class Sessions:
         leader = started_at(pid) if pid else None
         if not pid or (leader is not None and leader != started):  # the number is another's now
             return False
-        return _signal(pid, signal.SIGKILL)
+        return _kill_all(pid)
 
 
 def started_at(pid: int) -> int | None:
@@ -114,12 +119,43 @@ def started_at(pid: int) -> int | None:
         return None
 
 
-def _signal(group: int, number: int) -> bool:
+def _members(session: int) -> list[int]:
+    """Return the processes of a session, in whichever group; not those that have ended."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdecimal() and _session_of(folder) == session
+    ]
+
+
+def _session_of(folder: Path) -> int | None:
     try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        state, _, _, session, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):  # it has just gone
+        return None
+    return None if state in "ZX" else int(session)
+
+
+def _signal(session: int, number: int) -> bool:
+    """Signal every process of a session. Return whether there was one."""
+    found = _members(session)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return bool(found)
+
+
+def _kill_all(session: int) -> bool:
+    """Kill a session and wait until it is gone: it may be starting more processes meanwhile.
+
+    Return whether there was anything to kill.
+    """
+    found = _signal(session, signal.SIGKILL)
+    for _ in range(1000):
+        if not _signal(session, signal.SIGKILL):
+            break
+        time.sleep(0.002)
+    return found
 
 
 @cache

@@ -62,7 +62,8 @@ def _lines(entry: bytes) -> Iterable[str]:
         message = json.loads(entry).get("MESSAGE")
     except (ValueError, AttributeError):
         return ()
-    return _text(message).splitlines()
+    text = _text(message)
+    return text.split("\n") if text else ()
 
 
 def _text(message: object) -> str:
