@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from kennel.errors import ConfigError
-from kennel.plugin import DnsProvider, PluginConfig, PluginSettings, hookimpl
+from kennel.plugin import DnsProvider, PluginSettings, hookimpl
 
 
 @hookimpl
