@@ -1,0 +1,89 @@
+"""What the web applications need of the daemon."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+from kennel import views
+from kennel.domain import Repository, Secret
+from kennel.domain.delivery import NewDelivery
+from kennel.plugin.manager import Plugin
+
+
+class Registry(Protocol):
+    """What is known of projects, answered from memory: it is asked with every request."""
+
+    def secrets(self) -> Iterable[tuple[str | None, Secret]]:
+        """Return each project that has a webhook secret of its own, and None with the shared one.
+
+        Projects are named as `project_of` names them.
+        """
+
+    def project_of(self, repository: Repository) -> str | None:
+        """Return the project registered for a repository, or None."""
+
+    def admits(self, repository: Repository) -> bool:
+        """Return whether the first delivery of an unknown repository may register it."""
+
+    def knows_host(self, host: str) -> bool:
+        """Return whether a host, lower case, is one that Kennel serves."""
+
+
+class Inbox(Protocol):
+    """Keeps deliveries until something is done about them."""
+
+    async def put(self, delivery: NewDelivery) -> int:
+        """Keep a delivery, durably, and return its number."""
+
+
+class Control(Protocol):
+    """What the command line can ask for.
+
+    Raises NotFound and Conflict, ValueError and its kin for what makes no sense, Unavailable
+    for what may work later. `ref` is as people write it: see `Ref.parse`.
+    """
+
+    async def health(self) -> views.Health:
+        """Return how the daemon is."""
+
+    async def status(self, project: str | None) -> Sequence[views.Deployment]:
+        """Return what is deployed and on its way, of one project or of all."""
+
+    async def projects(self) -> Sequence[views.Project]:
+        """Return what is registered."""
+
+    async def add_project(self, new: views.NewProject) -> views.Project:
+        """Register a repository."""
+
+    async def remove_project(self, name: str) -> None:
+        """Take a project and everything it has down."""
+
+    async def builds(
+        self, project: str | None, ref: str | None, limit: int
+    ) -> Sequence[views.Build]:
+        """Return builds, newest first."""
+
+    async def build(self, build: int) -> views.Build:
+        """Return one build."""
+
+    def build_log(self, build: int, *, follow: bool) -> AsyncIterator[bytes]:
+        """Yield the log of a build that is there; with `follow`, until the build has ended."""
+
+    async def cancel(self, build: int) -> views.Build:
+        """Stop a build that has not ended and return it. `Conflict` if it has."""
+
+    async def deploy(self, request: views.DeployRequest) -> views.Build:
+        """Queue a build of the head of a ref."""
+
+    async def plan(self) -> Sequence[views.Step]:
+        """Return what the next pass would do."""
+
+    async def unit_logs(
+        self, project: str, ref: str, name: str | None, lines: int
+    ) -> Sequence[str]:
+        """Return the last lines that a service wrote. `name` None: the only one, or the primary."""
+
+    async def deliveries(self, limit: int) -> Sequence[views.Delivery]:
+        """Return the webhooks that came in, newest first."""
+
+    async def plugins(self) -> Sequence[Plugin]:
+        """Return what is installed."""
