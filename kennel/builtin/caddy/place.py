@@ -1,0 +1,62 @@
+"""Where the router's files and addresses are on this machine. Blocking."""
+
+import grp
+import socket
+from pathlib import Path
+
+from kennel.errors import Rejected
+
+SOCKET_MAX = 107
+"""Bytes in the path of a unix socket: see unix(7)."""
+
+
+def group_id(name: str | None) -> int:
+    """Return the number of a group, -1 for none. Raises Rejected for one that is not there."""
+    if name is None:
+        return -1
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise Rejected(
+            f'kennel.toml: [plugins.caddy]: group = "{name}": this machine has no such group;'
+            " name the one that Caddy runs as"
+        ) from None
+
+
+def admin_socket(folder: Path) -> Path:
+    """Return where the admin API listens. Raises Rejected if the path is too long for a socket."""
+    path = folder / "admin.sock"
+    if len(bytes(path)) > SOCKET_MAX:
+        raise Rejected(
+            f"{path} is too long for a socket ({len(bytes(path))} bytes, {SOCKET_MAX} at most):"
+            " set `run_dir` in kennel.toml to a shorter one"
+        )
+    return path
+
+
+def private(*folders: Path) -> None:
+    """Make folders that only Kennel can look into."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+
+
+def addresses_for(given: tuple[str, ...] | None, domain: str) -> tuple[str, ...]:
+    """Return what to listen on: what was given, else what the domain points at.
+
+    Every `*.localhost` is this machine, so nobody else has to reach it there.
+    """
+    if given is not None:
+        return given
+    if domain != "localhost" and not domain.endswith(".localhost"):
+        return ("",)
+    return ("127.0.0.1", "[::1]") if _has_ipv6() else ("127.0.0.1",)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""The router in memory passes the contract that Caddy passes."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kennel.domain import Files, Route
+from kennel.errors import Unavailable
+from kennel.plugin import Router
+from kennel.testing.router import (
+    Answer,
+    MakeRouter,
+    MemoryProxy,
+    MemoryRouter,
+    RouterContract,
+)
+
+
+class TestMemoryRouter(RouterContract):
+    proxy: MemoryProxy
+
+    @pytest.fixture
+    def make_router(self) -> MakeRouter:
+        self.proxy = MemoryProxy()
+        return lambda: MemoryRouter(self.proxy)
+
+    def unreachable(self) -> Router:
+        away = MemoryRouter()
+        away.problem = Unavailable("memory: out of reach")
+        return away
+
+    def version(self) -> object:
+        return self.proxy.writes
+
+    async def visit(
+        self, browser: httpx.AsyncClient, router: Router, host: str, path: str = "/"
+    ) -> Answer:
+        assert isinstance(router, MemoryRouter)
+        route, target = router.route(host), router.target(host)
+        if route is None:
+            return Answer(404, "")
+        if target is None:
+            return Answer(503, "")
+        if isinstance(target, Files):
+            return await asyncio.to_thread(read_page, route, Path(target.root), path)
+        answer = await browser.get(f"http://{target}{path}")
+        return Answer(answer.status_code, answer.text)
+
+
+def read_page(route: Route, root: Path, path: str) -> Answer:
+    page = root / path.strip("/") / "index.html"
+    if page.is_file():
+        return Answer(200, page.read_text())
+    if route.spa:
+        return Answer(200, (root / "index.html").read_text())
+    return Answer(404, (root / "404.html").read_text())
