@@ -43,10 +43,11 @@ def serve(
     """Run the daemon until SIGTERM or Ctrl-C."""
     import uvloop  # the other commands need none of these
 
-    from kennel import daemon, logs
+    from kennel import logs
+    from kennel.daemon import run
 
     here = session.of(context)
     settings = here.settings
     logs.configure(level=log_level.value, layout=log_format.value)
     os.umask(0o077)
-    uvloop.run(daemon.run(settings))
+    uvloop.run(run(settings))
