@@ -1,0 +1,6 @@
+"""From a commit to what runs: fetch, evaluate, build. The only place that runs git and Nix."""
+
+from kennel.build.follow import follow
+from kennel.build.worker import Worker
+
+__all__ = ["Worker", "follow"]

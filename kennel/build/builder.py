@@ -1,0 +1,169 @@
+"""One build, from its ref to store paths."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kennel.build import executable, manifest
+from kennel.build.devenv import Devenv
+from kennel.build.git import Fetched, Git
+from kennel.build.job import Job
+from kennel.build.nix import Evaluation, Nix, Source, Vanished, check_packages
+from kennel.build.places import Places, shared
+from kennel.build.programs import Programs
+from kennel.build.sandbox import Sandbox
+from kennel.crashpoint import reached
+from kennel.domain import Manifest, Outputs
+from kennel.domain.record import Build
+from kennel.errors import BuildError, Unavailable
+from kennel.plugin import in_thread
+from kennel.settings import Settings
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between two tries to reach a host."""
+
+UNDECLARED = (
+    "the repository does not say what to deploy: it has no flake.nix with an output `kennel`, and"
+    f" no devenv.nix. Add to its flake.nix, for example:\n{manifest.EXAMPLE}"
+)
+NO_FLAKE = (
+    "devenv.nix declares what to deploy, but there is no flake.nix to build it: each service and"
+    " site is built from the flake's packages.SYSTEM.NAME"
+)
+
+Aim = Callable[[str], Awaitable[None]]
+"""Is told the head of the ref, and raises to stop the build of anything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What came of a commit."""
+
+    manifest: Manifest
+    outputs: Outputs
+
+
+class Builder:
+    """Builds commits as kennel.toml says."""
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self._places = places
+        self.programs = Programs(
+            places.sessions,
+            sandbox=_sandbox(settings, places),
+            memory_max=settings.build.memory_max,
+        )
+        self.git = Git(places, self.programs)
+        self._nix = Nix(settings.build, places, self.programs)
+        self._devenv = Devenv(settings.build.devenv, self.programs)
+
+    async def build(self, job: Job, aim: Aim) -> Built:
+        """Fetch a build's ref, and build what its head declares.
+
+        `aim` is told the head before anything of it is used. Raises BuildError or ManifestError
+        for people, and whatever `aim` raises.
+        """
+        fetched = await self._fetch(job)
+        await aim(fetched.head)
+        reached("commit-fetched")
+        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
+        async with self._source(job, fetched) as source:
+            declared, evaluation = await self._declared(job, fetched, source)
+            check_packages(declared, evaluation)
+            reached("manifest-read")
+            await job.log.enter(f"building {', '.join(sorted(declared.packages))}")
+            evaluation, paths = await self._build(job, source, declared, evaluation)
+        programs = {name: p.program for name, p in evaluation.packages.items() if p}
+        outputs, warnings = await in_thread(executable.outputs, declared, paths, programs)
+        await job.log.say(*warnings)
+        reached("packages-built")
+        return Built(manifest=declared, outputs=outputs)
+
+    async def _fetch(self, job: Job) -> Fetched:
+        """Fetch, and try again for as long as the build may take while the host is away."""
+        pause = FIRST_PAUSE
+        while True:
+            await job.log.enter(f"fetching {job.build.tenant.ref} of {job.project.full_name}")
+            try:
+                return await self.git.fetch(job)
+            except Unavailable as error:
+                job.log.phase = f"waiting for the repository: {error}"
+                await job.log.say(f"{error}; trying again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _keep_secretspec(self, build: Build, text: str | None) -> None:
+        """Keep a commit's secretspec.toml beside its outputs: deploying it needs both."""
+        folder = shared(self._places.roots / str(build.id))
+        if text is not None:
+            (folder / "secretspec.toml").write_text(text)
+
+    @asynccontextmanager
+    async def _source(self, job: Job, fetched: Fetched) -> AsyncIterator[Source]:
+        """Give the commit to Nix: from the mirror, or checked out where it has submodules."""
+        if ".gitmodules" not in fetched.files:
+            mirror = self._places.mirror(job.project.name)
+            yield Source.of_mirror(mirror, fetched.name, fetched.head)
+            return
+        async with self._checkout(job, fetched, "source") as folder:
+            yield await self._nix.source(job, folder)
+
+    @asynccontextmanager
+    async def _checkout(self, job: Job, fetched: Fetched, name: str) -> AsyncIterator[Path]:
+        """Give the commit's files, for the length of the block."""
+        target = self._places.checkouts / str(job.build.id) / name
+        await in_thread(shutil.rmtree, target, ignore_errors=True)
+        try:
+            await self.git.check_out(job, fetched.head, target)
+            yield target
+        finally:
+            await in_thread(shutil.rmtree, target, ignore_errors=True)
+
+    async def _declared(
+        self, job: Job, fetched: Fetched, source: Source
+    ) -> tuple[Manifest, Evaluation]:
+        """Return what a commit declares: in its flake, else through devenv."""
+        await job.log.enter("evaluating what the commit declares")
+        has_flake, has_devenv = "flake.nix" in fetched.files, "devenv.nix" in fetched.files
+        if has_flake:
+            found = await self._nix.evaluate(job, source, None)
+            if bytes(found.kennel) != b"null":
+                return manifest.parse(bytes(found.kennel)), found
+        if not has_devenv:
+            raise BuildError(UNDECLARED)
+        declared = await self._ask_devenv(job, fetched)
+        if not has_flake:
+            raise BuildError(NO_FLAKE)
+        return declared, await self._nix.evaluate(job, source, sorted(declared.packages))
+
+    async def _ask_devenv(self, job: Job, fetched: Fetched) -> Manifest:
+        async with self._checkout(job, fetched, "devenv") as folder:
+            home = await self._nix.home(job)
+            answer = await self._devenv.manifest(job, folder, home, self._nix.env(home))
+        return manifest.parse(answer)
+
+    async def _build(
+        self, job: Job, source: Source, declared: Manifest, evaluation: Evaluation
+    ) -> tuple[Evaluation, dict[str, str]]:
+        """Build, and evaluate once more if garbage was collected in between."""
+        try:
+            return evaluation, await self._nix.build(job, evaluation)
+        except Vanished as error:
+            await job.log.say(str(error), "evaluating again: garbage was collected in between")
+        again = await self._nix.evaluate(job, source, sorted(declared.packages))
+        return again, await self._nix.build(job, again)
+
+
+def _sandbox(settings: Settings, places: Places) -> Sandbox | None:
+    """Return how steps are kept apart; None: in sessions of their own, and no more."""
+    by_supervisor = settings.build.isolation == "auto" and settings.supervisor == "systemd"
+    if settings.build.isolation != "systemd" and not by_supervisor:
+        return None
+    return Sandbox(
+        hidden=(places.state, places.run),
+        memory_max=settings.build.memory_max,
+        timeout=settings.build.timeout,
+    )

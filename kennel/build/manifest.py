@@ -1,0 +1,206 @@
+"""Reads kennel.json: what a commit wants to have running."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+from kennel.build.shape import (
+    VERSION,
+    LimitsShape,
+    ManifestShape,
+    ReadyShape,
+    ServiceShape,
+    SiteShape,
+    StaticSiteShape,
+)
+from kennel.build.shapecheck import problems
+from kennel.domain import Limits, Manifest, Ready, Service, Site
+from kennel.errors import ManifestError
+
+MOST_BYTES = 1024 * 1024
+MOST_THINGS = 100
+MOST_PROBLEMS = 20
+
+RESERVED = re.compile(r"PORT|HOST|PATH|KENNEL_.*|LD_.*|NIX_.*")
+"""Variables that belong to Kennel, or that decide what a program loads."""
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+EXAMPLE = """\
+  outputs = { self, nixpkgs }: {
+    packages.x86_64-linux.api = nixpkgs.legacyPackages.x86_64-linux.callPackage ./api.nix { };
+    kennel.services.api = { };  # runs packages.x86_64-linux.api, which listens on $PORT
+  };"""
+"""What somebody who declares nothing yet has to write."""
+
+NOTHING = (
+    "nothing is declared: there is no service and no site. A flake declares them in its output"
+    f" `kennel`, for example:\n{EXAMPLE}"
+)
+
+
+def parse(text: bytes) -> Manifest:
+    """Return what a kennel.json says.
+
+    Raises ManifestError with every problem, one a line: the path of a key and what is allowed.
+    """
+    if len(text) > MOST_BYTES:
+        raise ManifestError(f"kennel.json has {len(text)} bytes; {MOST_BYTES} are allowed")
+    return read(_decode(text))
+
+
+def read(raw: object) -> Manifest:
+    """Return what the decoded content of a kennel.json says. Raises ManifestError."""
+    if raw is None:
+        raise ManifestError(NOTHING)
+    _refuse(_versions(raw))  # a newer one may well have keys we do not know
+    _refuse(problems(raw, ManifestShape))
+    shape = msgspec.convert(raw, ManifestShape)
+    manifest = _manifest(shape)
+    _refuse([*_doubles(shape), *_reserved(manifest), *_domains(manifest)])
+    count = len(manifest.services) + len(manifest.sites)
+    if not count:
+        raise ManifestError(NOTHING)
+    if count > MOST_THINGS:
+        raise ManifestError(f"{count} services and sites are declared; {MOST_THINGS} are allowed")
+    return manifest
+
+
+def _refuse(found: "list[str] | Iterator[str]") -> None:
+    """Raise ManifestError if anything was found."""
+    texts = list(found)
+    if len(texts) > MOST_PROBLEMS:
+        texts = [*texts[:MOST_PROBLEMS], f"and {len(texts) - MOST_PROBLEMS} problems more"]
+    if texts:
+        raise ManifestError("\n".join(texts))
+
+
+def _decode(text: bytes) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"kennel.json is no JSON that Kennel can read: {error}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    doubles = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+    if doubles:
+        raise ManifestError(f"kennel.json has the key {doubles[0]!r} twice in one object")
+    return dict(pairs)
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _versions(raw: object) -> Iterator[str]:
+    version = raw.get("version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and not isinstance(version, bool) and version != VERSION:
+        advice = (
+            "upgrade Kennel, or declare version 1"
+            if version > VERSION
+            else f"the only one so far is {VERSION}"
+        )
+        yield f"version: this Kennel reads version {VERSION}, not {version}: {advice}"
+
+
+def _manifest(shape: ManifestShape) -> Manifest:
+    sites = {name: _site(name, one, one.package) for name, one in (shape.sites or {}).items()}
+    for name, one in (shape.static_sites or {}).items():
+        sites[name] = _site(name, one, one.package_attr)
+    return Manifest(
+        services={name: _service(name, one) for name, one in (shape.services or {}).items()},
+        sites=sites,
+        resources=_resources(shape.resources),
+        previews=shape.previews is not False and shape.preview_deployments is not False,
+    )
+
+
+def _site(name: str, shape: SiteShape | StaticSiteShape, package: str | None) -> Site:
+    return Site(
+        name=name,
+        package=package or name,
+        spa=bool(shape.spa),
+        custom_domain=shape.custom_domain,
+    )
+
+
+def _service(name: str, shape: ServiceShape) -> Service:
+    return Service(
+        name=name,
+        package=shape.package or name,
+        args=tuple(shape.args or ()),
+        environment=shape.environment or {},
+        custom_domain=shape.custom_domain,
+        ready=_ready(shape.ready or ReadyShape()),
+        limits=_limits(shape.limits or LimitsShape()),
+    )
+
+
+def _ready(shape: ReadyShape) -> Ready:
+    return Ready(path=shape.path, timeout=shape.timeout or Ready().timeout)
+
+
+def _limits(shape: LimitsShape) -> Limits:
+    memory = shape.memory_max
+    return Limits(
+        memory_max=size(memory) if isinstance(memory, str) else memory,
+        cpu_weight=shape.cpu_weight,
+        tasks_max=shape.tasks_max,
+    )
+
+
+def size(text: str) -> int:
+    """Return the bytes that a text such as 512M stands for."""
+    number = text.rstrip("KMGT")
+    return int(number) * UNITS[text[len(number) :]]
+
+
+def _resources(
+    given: list[str] | Mapping[str, dict[str, Any] | None] | None,
+) -> dict[str, dict[str, Any]]:
+    if isinstance(given, Mapping):
+        return {name: options or {} for name, options in given.items()}
+    return {name: {} for name in given or ()}
+
+
+def _doubles(shape: ManifestShape) -> Iterator[str]:
+    kinds = {
+        "services": set(shape.services or ()),
+        "sites": set(shape.sites or ()),
+        "static_sites": set(shape.static_sites or ()),
+    }
+    for name, times in Counter(name for names in kinds.values() for name in names).items():
+        if times > 1:
+            where = " and ".join(kind for kind, names in kinds.items() if name in names)
+            yield f"{where} both have {name!r}: give one of them another name"
+
+
+def _reserved(manifest: Manifest) -> Iterator[str]:
+    for service in manifest.services.values():
+        for name in service.environment:
+            if RESERVED.fullmatch(name):
+                yield (
+                    f"services.{service.name}.environment.{name}: is not yours to set: PORT, HOST,"
+                    " PATH, KENNEL_*, LD_* and NIX_* are Kennel's"
+                )
+
+
+def things(manifest: Manifest) -> Iterator[Service | Site]:
+    """Yield every service, then every site."""
+    yield from manifest.services.values()
+    yield from manifest.sites.values()
+
+
+def _domains(manifest: Manifest) -> Iterator[str]:
+    holders: dict[str, str] = {}
+    for thing in things(manifest):
+        if thing.custom_domain is None:
+            continue
+        other = holders.setdefault(thing.custom_domain, thing.name)
+        if other != thing.name:
+            yield f"custom_domain {thing.custom_domain!r} is given to both {other} and {thing.name}"

@@ -1,0 +1,260 @@
+"""Takes builds from the queue, several at a time, and records what came of them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from kennel.build.builder import Builder, Built
+from kennel.build.git import RefGone
+from kennel.build.housekeeping import sweep, tidy
+from kennel.build.job import Job
+from kennel.build.log import BuildLog
+from kennel.build.places import Places
+from kennel.crashpoint import reached
+from kennel.domain.record import Build, Project
+from kennel.errors import KennelError, ProviderError
+from kennel.plugin import Cache, in_thread
+from kennel.settings import Settings
+from kennel.store import Store, builds
+
+log = structlog.get_logger(__name__)
+
+EVERY = 30.0
+"""Seconds between looks into the queue that nothing asked for."""
+MOST_REASON = 8000
+
+
+class Superseded(Exception):
+    """The head of the ref is another commit than the one that was queued."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__(head)
+        self.head = head
+
+
+class Worker:
+    """Builds what is queued: `build.max_concurrent` commits side by side.
+
+    `on_built` is called when there is something new to deploy.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        caches: Mapping[str, Cache],
+        on_built: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._caches = caches
+        self._on_built = on_built
+        self._clock = clock
+        self._places = Places.of(settings)
+        self._builder = Builder(settings, self._places)
+        self._woken = asyncio.Event()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._later: set[asyncio.Task[None]] = set()
+        self._tidying = asyncio.Lock()
+
+    def wake(self) -> None:
+        """Say that the queue changed: something new, or something nobody wants any more."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; what is under way then goes back to the queue."""
+        try:
+            await self._start()
+            while True:
+                self._woken.clear()
+                try:
+                    await self.cancel_superseded()
+                    await self._fill()
+                except Exception:  # such as a database that is away: the next look may go well
+                    log.exception("cannot look into the queue")
+                await self._wait()
+        finally:
+            await self.stop()
+
+    async def _start(self) -> None:
+        """Clean up after an earlier Kennel, whose builds are queued again."""
+        await in_thread(self._places.prepare)
+        if ended := await self._builder.programs.sweep():
+            log.warning("ended builds that an earlier Kennel left running", names=ended)
+        await in_thread(sweep, self._places)
+        await self._store.write(builds.recover)
+        self._in_background(self._tidy())
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._woken.wait(), EVERY)
+        except TimeoutError:
+            return
+
+    async def stop(self) -> None:
+        """End what is under way and put it back into the queue. May be repeated."""
+        tasks = [*self._running.values(), *self._later]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cancel_superseded(self) -> None:
+        """End the builds that nobody wants any more."""
+        for build_id, task in [*self._running.items()]:
+            if not await self._store.read(partial(builds.wanted, build_id=build_id)):
+                task.cancel()
+
+    async def _fill(self) -> None:
+        """Take builds for as long as there is room for them."""
+        while len(self._running) < self._settings.build.max_concurrent:
+            claimed = await self._store.write(partial(builds.claim, now=self._clock()))
+            if claimed is None:
+                return
+            reached("build-claimed")
+            build_id = claimed.build.id
+            task = asyncio.create_task(self._work(claimed.project, claimed.build))
+            self._running[build_id] = task
+            task.add_done_callback(partial(self._worked, build_id))
+
+    def _worked(self, build_id: int, task: asyncio.Task[None]) -> None:
+        self._running.pop(build_id, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a build could not be recorded", build=build_id, exc_info=error)
+        self.wake()
+
+    async def _work(self, project: Project, build: Build) -> None:
+        about = log.bind(build=build.id, tenant=str(build.tenant), commit=build.commit[:12])
+        about.info("building")
+        record = BuildLog(self._places.log(build.id), most=self._settings.build.log_max_bytes)
+        job = Job(project, build, record)
+        try:
+            about.info(await self._outcome(job))
+        except asyncio.CancelledError:
+            await self._interrupted(job)
+            raise
+        finally:
+            await in_thread(record.close)
+        self._in_background(self._tidy(job))
+
+    async def _outcome(self, job: Job) -> str:
+        """Build, and record what came of it. Return that, for Kennel's own log."""
+        limit = asyncio.timeout(self._settings.build.timeout)
+        try:
+            async with limit:
+                built = await self._builder.build(job, partial(self._aim, job.build))
+        except Superseded as other:
+            return await self._supersede(job, other.head)
+        except RefGone as error:
+            return await self._cancel(job, str(error))
+        except Exception as error:
+            return await self._fail(job, self._reason(job, error, late=limit.expired()))
+        return await self._record(job, built)
+
+    def _reason(self, job: Job, error: Exception, *, late: bool) -> str:
+        """Return why a build failed, for people."""
+        if isinstance(error, TimeoutError) and late:
+            limit = self._settings.build.timeout
+            return f"it took longer than {limit:g} s (build.timeout) while {job.log.phase}"
+        if isinstance(error, KennelError):
+            return str(error)
+        log.error("a fault of Kennel's own", build=job.build.id, exc_info=error)
+        return f"a fault of Kennel's own ({type(error).__name__}): see its log"
+
+    async def _aim(self, build: Build, head: str) -> None:
+        """Go on only with the head of the ref: deliveries may come late, or twice."""
+        if build.commit == builds.HEAD:
+            await self._store.write(partial(builds.aim, build_id=build.id, commit=head))
+        elif head != build.commit:
+            raise Superseded(head)
+
+    async def _record(self, job: Job, built: Built) -> str:
+        change = partial(
+            builds.built,
+            build_id=job.build.id,
+            manifest=built.manifest,
+            outputs=built.outputs,
+            now=self._clock(),
+        )
+        await job.log.say("=== built ===")
+        if not await self._store.write(change):
+            return "cancelled"
+        reached("build-recorded")
+        self._on_built()
+        if job.build.trusted:
+            self._in_background(self._push(job.build, sorted({*built.outputs.paths.values()})))
+        return "built"
+
+    async def _supersede(self, job: Job, head: str) -> str:
+        """Queue the head instead, with the trust its ref has."""
+        reason, now, build = f"superseded by {head[:12]}", self._clock(), job.build
+
+        def change(db: Any) -> None:
+            if builds.cancelled(db, build.id, reason=reason, now=now):
+                builds.queue(
+                    db,
+                    project_id=job.project.id,
+                    ref=build.tenant.ref,
+                    commit=head,
+                    trusted=build.trusted,
+                    now=now,
+                )
+
+        await job.log.say(f"=== {reason} ===")
+        await self._store.write(change)
+        return reason
+
+    async def _cancel(self, job: Job, reason: str) -> str:
+        await job.log.say(f"=== cancelled: {reason} ===")
+        now = self._clock()
+        await self._store.write(
+            partial(builds.cancelled, build_id=job.build.id, reason=reason, now=now)
+        )
+        return f"cancelled: {reason}"
+
+    async def _fail(self, job: Job, reason: str) -> str:
+        told = job.log.clean(reason)[:MOST_REASON]
+        await job.log.say("=== failed ===", *told.splitlines())
+        now = self._clock()
+        await self._store.write(partial(builds.failed, build_id=job.build.id, reason=told, now=now))
+        return f"failed: {told.splitlines()[0]}"
+
+    async def _interrupted(self, job: Job) -> None:
+        """Requeue what was interrupted by the end of Kennel; the store knows if it was not."""
+        if await self._store.write(partial(builds.requeue, build_id=job.build.id)):
+            await job.log.say("=== interrupted: Kennel stops; the build is queued again ===")
+        else:
+            await job.log.say("=== cancelled ===")
+
+    async def _push(self, build: Build, paths: Sequence[str]) -> None:
+        """Offer what was built to every cache. That it fails does no harm to what is deployed."""
+        for cache in self._caches.values():
+            try:
+                await cache.push(paths)
+            except ProviderError as error:
+                log.warning("cannot push", cache=cache.name, build=build.id, reason=str(error))
+            except Exception:
+                log.exception("cannot push", cache=cache.name, build=build.id)
+
+    async def _tidy(self, job: Job | None = None) -> None:
+        """Drop what nobody needs any more."""
+        async with self._tidying:
+            try:
+                table = self._settings.build
+                kept = partial(self._store.read, partial(builds.kept, keep=table.keep))
+                days, now = table.log_days, self._clock()
+                await tidy(self._places, kept, days=days, now=now, running=set(self._running))
+                if job is not None:
+                    await self._builder.git.tidy(job)
+            except (KennelError, OSError) as error:
+                log.warning("cannot clean up after builds", reason=str(error))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)

@@ -1,0 +1,237 @@
+"""A real Nix with a store of its own, real repositories, and a worker that builds them."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kennel.build import Worker
+from kennel.build.places import Places
+from kennel.domain import Ref
+from kennel.domain.record import Build, Project
+from kennel.plugin import Cache
+from kennel.settings import BuildTable, Settings
+from kennel.store import Store, builds, projects, tenants
+from kennel.testing.missing import missing
+
+GIT = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "protocol.file.allow",
+    "GIT_CONFIG_VALUE_0": "always",
+}
+
+# A function that makes packages without nixpkgs: the shell and tools of this machine.
+MAKE = """
+    make = name: script: derivation {
+      inherit name;
+      system = "SYSTEM";
+      builder = "/bin/sh";
+      PATH = "/usr/bin:/bin:/run/current-system/sw/bin";
+      args = [ "-c" script ];
+    };
+    program = name: make name ''
+      mkdir -p $out/bin
+      printf '#!/bin/sh\\necho %s\\n' ${name} > $out/bin/${name}
+      chmod +x $out/bin/${name}
+    '';
+"""
+SYSTEM = f"{os.uname().machine}-linux"
+
+
+def flake(packages: str, kennel: str, inputs: str = "") -> str:
+    """Return a flake.nix with these packages and this output `kennel`."""
+    return f"""{{
+  {inputs}
+  outputs = {{ self, ... }}: let {MAKE.replace("SYSTEM", SYSTEM)} in {{
+    packages.{SYSTEM} = {{ {packages} }};
+    {f"kennel = {kennel};" if kennel else ""}
+  }};
+}}
+"""
+
+
+SIMPLE = flake('api = program "api";', "{ services.api = { }; }")
+
+
+@dataclass
+class Repository:
+    """A repository to push to."""
+
+    path: Path
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=self.path, env=GIT, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, files: Mapping[str, str], branch: str = "main") -> str:
+        """Commit files to a branch, made if it is new. Return the commit."""
+        there = self.git("branch", "--list", "--format=%(refname)", "--", branch)
+        self.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        if there:
+            self.git("reset", "-q", "--hard")
+        for name, text in files.items():
+            file = self.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "a change")
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> Callable[[str], Repository]:
+    def make(name: str) -> Repository:
+        if shutil.which("git") is None:
+            missing("git is not installed")
+        path = tmp_path / "repositories" / name
+        path.mkdir(parents=True)
+        repository = Repository(path)
+        repository.git("init", "-q", "-b", "main", "--template=")
+        return repository
+
+    return make
+
+
+@pytest.fixture
+def repository(make_repository: Callable[[str], Repository]) -> Repository:
+    return make_repository("shop")
+
+
+@pytest.fixture
+def nix_store(tmp_path: Path) -> Mapping[str, str]:
+    """Give the variables of a Nix store that nobody else uses."""
+    if shutil.which("nix") is None:
+        missing("Nix is not installed")
+    folder = tmp_path / "nix"
+    variables = {
+        "NIX_STORE_DIR": str(folder / "store"),
+        "NIX_STATE_DIR": str(folder / "var"),
+        "NIX_LOG_DIR": str(folder / "log"),
+        "NIX_CONF_DIR": str(folder / "conf"),
+    }
+    for path in variables.values():
+        Path(path).mkdir(parents=True)
+    (folder / "conf/nix.conf").write_text(
+        "build-users-group =\nsandbox = false\nsubstituters =\nflake-registry =\n"
+    )
+    return {**variables, "NIX_REMOTE": "local"}
+
+
+@pytest.fixture
+def make_writable(tmp_path: Path) -> Iterator[None]:
+    """Let pytest remove what Nix made read-only."""
+    yield
+    subprocess.run(["chmod", "-R", "u+w", str(tmp_path)], check=True)
+
+
+@dataclass
+class Workshop:
+    """A worker with all it needs."""
+
+    settings: Settings
+    store: Store
+    caches: Mapping[str, Cache] = field(default_factory=dict)
+    built: int = 0
+
+    @property
+    def places(self) -> Places:
+        return Places.of(self.settings)
+
+    def worker(self) -> Worker:
+        def on_built() -> None:
+            self.built += 1
+
+        return Worker(self.settings, self.store, self.caches, on_built)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Worker]:
+        """Have a worker run for the length of the block."""
+        worker = self.worker()
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def project(self, url: str, name: str = "shop", *, token: str | None = None) -> Project:
+        return await self.store.write(
+            lambda db: projects.register(
+                db,
+                now=1.0,
+                forge="forgejo",
+                full_name=f"acme/{name}",
+                clone_url=url,
+                token=token,
+            )
+        )
+
+    async def queue(
+        self, project: Project, commit: str, ref: str = "main", *, trusted: bool = True
+    ) -> int:
+        def change(db: Any) -> int | None:
+            there = Ref.parse(ref)
+            tenants.seen(db, project_id=project.id, ref=there, trusted=trusted, now=1.0)
+            return builds.queue(
+                db, project_id=project.id, ref=there, commit=commit, trusted=trusted, now=1.0
+            )
+
+        number = await self.store.write(change)
+        assert number is not None
+        return number
+
+    async def get(self, number: int) -> Build:
+        return await self.store.read(partial(builds.get, build_id=number))
+
+    async def reaches(self, number: int, *states: str, seconds: float = 60.0) -> Build:
+        """Wait until a build is in one of the states."""
+        async with asyncio.timeout(seconds):
+            while (build := await self.get(number)).state not in states:
+                await asyncio.sleep(0.02)
+        return build
+
+    async def over(self, number: int) -> Build:
+        return await self.reaches(number, "built", "failed", "cancelled")
+
+    async def build(self, project: Project, commit: str, ref: str = "main") -> Build:
+        """Have one commit built by a worker of its own."""
+        number = await self.queue(project, commit, ref)
+        async with self.working():
+            return await self.over(number)
+
+    def log(self, number: int) -> str:
+        return self.places.log(number).read_text()
+
+
+@pytest.fixture
+async def workshop(
+    tmp_path: Path, nix_store: Mapping[str, str], sqlite_store: Store, make_writable: None
+) -> Workshop:
+    return Workshop(settings_for(tmp_path, nix_store), sqlite_store)
+
+
+def settings_for(folder: Path, nix_store: Mapping[str, str], **build: object) -> Settings:
+    table = BuildTable(environment=dict(nix_store), isolation="process", **build)  # type: ignore[arg-type]
+    return Settings(state_dir=folder / "state", run_dir=folder / "run", build=table)
+
+
+@pytest.fixture
+def simple_flake() -> str:
+    return SIMPLE
