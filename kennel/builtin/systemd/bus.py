@@ -81,6 +81,9 @@ class Bus:
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(PARALLEL)
         self._keeper: asyncio.Task[None] | None = None
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._lost = asyncio.Event()
+        self._closing = False
 
     async def open(self) -> None:
         """Connect, and stay connected until `close`. Raises Unavailable or Rejected."""
@@ -88,13 +91,14 @@ class Bus:
         self._keeper = asyncio.create_task(self._keep(), name="systemd-bus")
 
     async def close(self) -> None:
+        self._closing = True
         if self._keeper:
             self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await asyncio.wait({self._keeper})
         if self._bus and self._bus.connected:
             self._bus.disconnect()
-            await _disconnected(self._bus)
-        self._bus = None
+        if self._watchers:
+            await asyncio.wait(self._watchers)
 
     async def call(self, member: str, signature: str = "", *body: object) -> Sequence[Any]:
         """Call a method of the manager and return what it returns.
@@ -134,8 +138,9 @@ class Bus:
         try:
             async with asyncio.timeout(TIMEOUT):
                 bus = await MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM).connect()
+                self._watch(bus)
                 await self._subscribe(bus)
-        except (OSError, EOFError, TimeoutError, AuthError) as error:
+        except (OSError, EOFError, TimeoutError, AuthError, DBusError) as error:
             raise Unavailable(
                 f"cannot reach systemd at {self._address or 'the system bus'}: {error}."
                 ' Is D-Bus running? Without systemd, set supervisor = "process"'
@@ -147,24 +152,38 @@ class Bus:
     async def _subscribe(self, bus: MessageBus) -> None:
         """Ask for signals before anything is started, so that none can be missed."""
         bus.add_message_handler(self._heard)
-        for rule in MATCHES:
-            _read("AddMatch", await bus.call(_add_match(rule)))
         try:
+            for rule in MATCHES:
+                _read("AddMatch", await bus.call(_add_match(rule)))
             _read("Subscribe", await bus.call(_manager("Subscribe", "", ())))
-        except Refused as error:
-            if not error.is_named("AlreadySubscribed"):
-                raise
+        except BaseException:
+            bus.disconnect()
+            raise
 
     def _heard(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL:
             self._on_signal(message)
 
-    async def _keep(self) -> None:
-        """Connect again after every loss."""
-        while bus := self._bus:
-            await _disconnected(bus)
+    def _watch(self, bus: MessageBus) -> None:
+        watcher = asyncio.create_task(self._wait(bus), name="systemd-bus-connection")
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _wait(self, bus: MessageBus) -> None:
+        """Tell everybody when a connection is gone, for whatever reason."""
+        gone: Callable[[], Coroutine[object, object, None]] = bus.wait_for_disconnect
+        with contextlib.suppress(OSError, EOFError, DBusError):
+            await gone()
+        if not self._closing:
             log.warning("lost the connection to D-Bus; connecting again")
             self._on_loss()
+            self._lost.set()
+
+    async def _keep(self) -> None:
+        """Connect again after every loss, so that signals are heard."""
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
             await self._reconnect()
 
     async def _reconnect(self) -> None:
@@ -178,17 +197,6 @@ class Bus:
                 delay = min(delay * 2, 10.0)
             else:
                 return
-
-
-async def _disconnected(bus: MessageBus) -> None:
-    """Return when the connection is gone, for whatever reason.
-
-    Shielded: the library has one future for all who wait, which must not be cancelled with one.
-    """
-    wait: Callable[[], Coroutine[object, object, None]] = bus.wait_for_disconnect
-    waiting = asyncio.ensure_future(wait())
-    with contextlib.suppress(OSError, EOFError, DBusError):
-        await asyncio.shield(waiting)
 
 
 def _manager(member: str, signature: str, body: Sequence[object]) -> Message:

@@ -82,12 +82,15 @@ class SystemdSupervisor(Supervisor):
         self._bus = Bus(config.bus, on_signal=self._heard, on_loss=self._jobs.lost)
 
     async def __aenter__(self) -> Self:
+        await in_thread(self._files.prepare)
         try:
             await self._bus.open()
-        except Unavailable as error:
-            raise Rejected(str(error)) from error
-        await in_thread(self._files.prepare)
-        await in_thread(self._files.keep_only, (await self._list()).keys())
+            await in_thread(self._files.keep_only, (await self._list()).keys())
+        except BaseException as error:
+            await self._bus.close()
+            if isinstance(error, Unavailable):  # now, at the start, somebody has to act
+                raise Rejected(str(error)) from error
+            raise
         return self
 
     async def __aexit__(
