@@ -57,9 +57,10 @@ def show(screen: Screen, found: Sequence[Deployment], *, now: float) -> None:
         screen.table(COLUMNS, [_row(d, now) for d in deployments], indent="  ")
 
 
-def _order(d: Deployment) -> tuple[str, int, str, str]:
+def _order(d: Deployment) -> tuple[str, int, str, bool, str]:
+    """Put production first, and services before sites."""
     rank = RANKS.index(d.environment) if d.environment in RANKS else len(RANKS)
-    return d.project, rank, d.ref, d.name
+    return d.project, rank, d.ref, d.kind == "site", d.name
 
 
 def _row(d: Deployment, now: float) -> Row:

@@ -42,6 +42,7 @@ def demo(
     from kennel.cli.demo import children, place, story  # only this command needs them
 
     screen = session.of(context).screen
+    screen.err = screen.out  # one story: what is done and what it leads to belong together
     children.adopt_orphans()
     with _ended_by_sigterm(), place.made(keep, supervisor.value) as where:
         try:

@@ -1,6 +1,7 @@
 """The demo's `kennel serve`: a child process with its log in a file."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,12 @@ STOP = 20.0
 """Seconds it may take to answer, and to end."""
 
 
+def _ends_with_us() -> list[str]:
+    """Return the words that have a program end in order even if the demo is killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
 class Server:
     """Started on entering, ended on leaving."""
 
@@ -27,7 +34,7 @@ class Server:
     def __enter__(self) -> Self:
         with self._place.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "kennel", "--config", str(self._place.config), "serve"],
+                [*_ends_with_us(), *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -37,6 +44,9 @@ class Server:
             )
         self._wait()
         return self
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "kennel", "--config", str(self._place.config), "serve"]
 
     def _environment(self) -> dict[str, str]:
         path = os.environ.get("PATH", os.defpath)
