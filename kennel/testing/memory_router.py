@@ -3,12 +3,14 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kennel.domain import Files, Route, Target, Tenant, Upstream
 from kennel.domain.route import digest_of
-from kennel.errors import ProviderError
 from kennel.plugin import Router, RouterState
+
+if TYPE_CHECKING:
+    from kennel.errors import ProviderError
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """`[plugins.caddy]` of kennel.toml."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,8 +66,11 @@ class Config(PluginConfig, frozen=True):
 
     @property
     def ports(self) -> tuple[int, int]:
-        """Return the ports of HTTP and HTTPS."""
-        http, https = (HTTP, HTTPS) if not self.embedded or _may_bind_low_ports() else (8080, 8443)
+        """Return the ports of HTTP and HTTPS. The first call may block."""
+        if self.http_port and self.https_port:
+            return self.http_port, self.https_port
+        low = not self.embedded or _may_bind_low_ports()
+        http, https = (HTTP, HTTPS) if low else (8080, 8443)
         return self.http_port or http, self.https_port or https
 
     @property
@@ -80,6 +84,7 @@ class Config(PluginConfig, frozen=True):
         return "https", None if https == HTTPS else https
 
 
+@cache
 def _may_bind_low_ports() -> bool:
     if not sys.platform.startswith("linux"):
         return False

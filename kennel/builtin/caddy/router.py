@@ -59,6 +59,7 @@ class CaddyRouter(Router):
     # Opening and closing
 
     async def __aenter__(self) -> Self:
+        await in_thread(lambda: self._config.ports)
         group = await in_thread(group_id, self._config.group)
         self._live = Live(self._host.run_dir, group)
         await in_thread(self._live.open)
