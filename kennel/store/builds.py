@@ -104,8 +104,8 @@ def queue(
 ) -> int | None:
     """Queue a commit and cancel what it supersedes. Return its id.
 
-    Return None where nothing has to be done: the newest build of the ref is of this commit and
-    is on its way or live. `again` builds it all the same.
+    Return None where nothing has to be done: the newest build of the ref that was not cancelled is
+    of this commit and is on its way or live. `again` builds it all the same.
     """
     newest = _newest(db, project_id, ref)
     same = newest is not None and newest.commit == commit and newest.state in GOOD
@@ -128,6 +128,7 @@ def queue(
 def _newest(db: Connection, project_id: int, ref: Ref) -> Any:
     mine = (builds.c.project_id == project_id, builds.c.ref == ref.name)
     query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine)
+    query = query.where(builds.c.state != "cancelled")
     return db.execute(query.order_by(builds.c.id.desc()).limit(1)).first()
 
 
