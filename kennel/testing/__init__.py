@@ -2,30 +2,35 @@
 
 A contract is a class of tests: subclass it, give it the one fixture it asks for, and pytest runs
 a provider's whole conformance suite. The `Memory…` providers pass the same contracts.
+
+Everything is imported when it is first asked for: the contract of a router needs more libraries
+than the author of a provisioner has.
 """
 
-import importlib
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"kennel.testing.{name}"
-        for name in (
-            "cache",
-            "contract",
-            "dns",
-            "forge",
-            "provisioner",
-            "router",
-            "secret_source",
-            "supervisor",
-        )
+if TYPE_CHECKING:
+    from kennel.testing.contract import Contract
+    from kennel.testing.deliveries import signed_delivery
+    from kennel.testing.dns import DnsProviderContract, MakeDnsProvider, MemoryDnsProvider
+    from kennel.testing.forge import ForgeContract
+    from kennel.testing.host import NoBox, systemd_box
+    from kennel.testing.memory_router import MemoryRouter
+    from kennel.testing.postgresql import postgresql_server
+    from kennel.testing.provisioner import MakeProvisioner, MemoryProvisioner, ProvisionerContract
+    from kennel.testing.router import RouterContract
+    from kennel.testing.secret_source import (
+        Kept,
+        MakeSecretSource,
+        MemorySecretSource,
+        SecretSourceContract,
     )
-)
+    from kennel.testing.supervisor import MemorySupervisor, SupervisorContract
 
 HOMES = {
-    "CacheContract": "cache",
     "Contract": "contract",
     "DnsProviderContract": "dns",
     "ForgeContract": "forge",
@@ -33,20 +38,50 @@ HOMES = {
     "MakeDnsProvider": "dns",
     "MakeProvisioner": "provisioner",
     "MakeSecretSource": "secret_source",
-    "MemoryCache": "cache",
     "MemoryDnsProvider": "dns",
     "MemoryProvisioner": "provisioner",
-    "MemoryRouter": "router",
+    "MemoryRouter": "memory_router",
     "MemorySecretSource": "secret_source",
     "MemorySupervisor": "supervisor",
+    "NoBox": "host",
     "ProvisionerContract": "provisioner",
     "RouterContract": "router",
     "SecretSourceContract": "secret_source",
     "SupervisorContract": "supervisor",
+    "postgresql_server": "postgresql",
+    "signed_delivery": "deliveries",
+    "systemd_box": "host",
 }
 
+__all__ = [
+    "Contract",
+    "DnsProviderContract",
+    "ForgeContract",
+    "Kept",
+    "MakeDnsProvider",
+    "MakeProvisioner",
+    "MakeSecretSource",
+    "MemoryDnsProvider",
+    "MemoryProvisioner",
+    "MemoryRouter",
+    "MemorySecretSource",
+    "MemorySupervisor",
+    "NoBox",
+    "ProvisionerContract",
+    "RouterContract",
+    "SecretSourceContract",
+    "SupervisorContract",
+    "postgresql_server",
+    "signed_delivery",
+    "systemd_box",
+]
 
-def __getattr__(name: str) -> object:
-    if name not in HOMES:
-        raise AttributeError(name)
-    return getattr(importlib.import_module(f"kennel.testing.{HOMES[name]}"), name)
+pytest.register_assert_rewrite(*(f"{__name__}.{home}" for home in sorted(set(HOMES.values()))))
+
+
+if not TYPE_CHECKING:  # it would make a type checker believe in any name
+
+    def __getattr__(name: str) -> object:
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
