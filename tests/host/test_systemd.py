@@ -1,11 +1,14 @@
 """The supervisor of production, on a real systemd."""
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  an unprivileged child could not import it later
 import json
 import os
 import random
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -19,6 +22,7 @@ from kennel.errors import ConfigError, KennelError, Rejected, Unavailable
 from kennel.plugin import PluginSettings, Supervisor
 from kennel.plugin.settings import Host
 from kennel.testing.host import Box, systemd_box
+from kennel.testing.missing import missing
 from kennel.testing.supervisor import (
     PROBE,
     MakeSupervisor,
@@ -35,6 +39,7 @@ pytestmark = pytest.mark.host
 P = ParamSpec("P")
 
 PYTHON = "/usr/bin/python3"
+NOBODY = 65534
 SECRET = "correct-horse-battery-staple"
 
 
@@ -509,6 +514,14 @@ class TestBus:
 
 
 class TestRights:
+    async def test_asking_for_them_leaves_no_unit_behind(
+        self, supervisor: SystemdSupervisor, box: Box
+    ) -> None:
+        await supervisor.check()
+        await supervisor.check()
+        listed = box.run(["systemctl", "list-units", "--all", "--no-legend", "kennel-check*"])
+        assert listed.stdout == ""
+
     def test_a_user_who_may_not_start_units_is_told_what_to_do(
         self, config: SystemdConfig, box: Box
     ) -> None:
@@ -523,6 +536,28 @@ class TestRights:
         said = as_nobody(check)
         assert said.startswith("Rejected: systemd does not let Kennel's user call")
         assert "polkit" in said
+
+    def test_the_polkit_rule_of_the_docs_is_enough(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "supervisors.md").read_text()
+        rule = page.split("```js\n")[1].split("```")[0].replace('"kennel"', '"nobody"')
+        folder = Path(tempfile.mkdtemp(prefix="kennel-polkit-"))
+        folder.chmod(0o755)
+        run_dir = folder / "run"
+        run_dir.mkdir()
+        os.chown(run_dir, NOBODY, NOBODY)
+        try:
+            with systemd_box(folder / "box", bind=[run_dir]) as box:
+                if box.run(["test", "-e", "/usr/lib/polkit-1/polkitd"], check=False).returncode:
+                    missing("polkit is not installed")
+                write = [
+                    "sh",
+                    "-c",
+                    f"cat > /etc/polkit-1/rules.d/50-kennel.rules <<'END'\n{rule}END",
+                ]
+                box.run(write)
+                assert as_nobody(lambda: whole_life(box, run_dir)) == "nothing"
+        finally:
+            shutil.rmtree(folder)
 
     def test_a_user_who_may_not_read_the_journal_is_told_what_to_do(self, box: Box) -> None:
         async def read() -> None:
@@ -585,6 +620,19 @@ async def persist(
     raise AssertionError("unavailable for good")
 
 
+async def whole_life(box: Box, run_dir: Path) -> None:
+    """Start a unit, see it, and stop it again."""
+    config = SystemdConfig(bus=box.bus, stop_timeout=0.5)
+    unit = probe()
+    async with SystemdSupervisor(config, Host(state_dir=run_dir, run_dir=run_dir)) as supervisor:
+        await supervisor.check()
+        await supervisor.ensure(unit, environment(unit))
+        await ask(unit)
+        assert unit.name in await supervisor.observe()
+        await supervisor.remove(unit.name)
+        assert await supervisor.observe() == {}
+
+
 def as_nobody(what: Callable[[], Coroutine[Any, Any, None]]) -> str:
     """Run something as an unprivileged user, in a process of its own; return its error."""
     read, write = os.pipe()
@@ -592,8 +640,8 @@ def as_nobody(what: Callable[[], Coroutine[Any, Any, None]]) -> str:
     if child == 0:
         try:
             os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
             asyncio.run(what())
             text = "nothing"
         except BaseException as error:

@@ -235,8 +235,8 @@ def _refuse(member: str, name: str, text: str) -> NoReturn:
         raise Unavailable(f"systemd is not there to answer {member}: {text}")
     if name in FORBIDDEN:
         raise Rejected(
-            f"systemd does not let Kennel's user call {member}: {text}. Run Kennel as root, or"
-            " allow its user the action org.freedesktop.systemd1.manage-units with the polkit"
+            f"systemd does not let Kennel's user call {member}: {text.rstrip('.')}. Run Kennel as"
+            " root, or allow its user the action org.freedesktop.systemd1.manage-units with the polkit"
             " rule of docs/supervisors.md"
         )
     raise Refused(member, name, text)
