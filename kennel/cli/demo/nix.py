@@ -6,6 +6,7 @@ from pathlib import Path
 
 STORE = Path("/nix/store")
 DAEMON = Path("/nix/var/nix/daemon-socket/socket")
+STORE_VARIABLE = "NIX_STORE_DIR"
 FEATURES = "experimental-features = nix-command flakes"
 
 
@@ -24,7 +25,7 @@ def usable() -> bool:
 def _private(folder: Path) -> Mapping[str, str]:
     """Make a store that needs no rights and no network: Debian's nix-bin comes without one."""
     variables = {
-        "NIX_STORE_DIR": folder / "store",
+        STORE_VARIABLE: folder / "store",
         "NIX_STATE_DIR": folder / "var",
         "NIX_LOG_DIR": folder / "log",
         "NIX_CONF_DIR": folder / "conf",

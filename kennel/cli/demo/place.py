@@ -117,6 +117,8 @@ def _write_private(path: Path, text: str) -> None:
 def config(place: Place, environment: Mapping[str, str]) -> str:
     """Return the demo's kennel.toml."""
     variables = "\n".join(f'{name} = "{value}"' for name, value in environment.items())
+    # a unit of its own can write to no store but that of the Nix daemon
+    isolation = "process" if nix.STORE_VARIABLE in environment else "auto"
     return f"""\
 # What `kennel demo` runs with. See docs/configuration.md for everything there is.
 state_dir = "{place.state}"
@@ -130,6 +132,9 @@ port = {place.web}
 
 [domains]
 ephemeral = "localhost"
+
+[build]
+isolation = "{isolation}"
 
 [build.environment]
 {variables}

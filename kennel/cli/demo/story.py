@@ -107,12 +107,12 @@ class Story:
 
     def stay(self) -> None:
         """Wait for Ctrl-C."""
-        self._screen.line(
-            f"\nYour browser finds these pages too; their certificates are signed by\n"
-            f"{self._authority()}\n"
-            f"Try `kennel --config {self._place.config} status`. Ctrl-C ends it all."
-        )
         with suppress(KeyboardInterrupt):
+            self._screen.line(
+                f"\nYour browser finds these pages too; their certificates are signed by\n"
+                f"{self._authority()}\n"
+                f"Try `kennel --config {self._place.config} status`. Ctrl-C ends it all."
+            )
             while True:
                 self._server.check()
                 time.sleep(1.0)
@@ -123,8 +123,8 @@ class Story:
             return
         self._daemon.remove_project(PROJECT)
         deadline = time.monotonic() + PATIENCE
-        while any(project.name == PROJECT for project in self._daemon.projects()):
-            self._until(deadline, "the project is still there")
+        while any(d.state != "kept" for d in self._daemon.status(PROJECT)):  # data of main stays
+            self._until(deadline, "services still run")
 
     def _title(self, text: str) -> None:
         self._screen.line(f"\n{text}", "bold")

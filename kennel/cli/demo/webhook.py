@@ -17,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -180,11 +181,12 @@ def _sent(url: str, secret: str, event: str, payload: Payload) -> str:
     try:
         connection.request("POST", to.path, body, headers)
         answer = connection.getresponse()
-        answer.read()
+        said = answer.read().decode(errors="replace")
     except OSError as error:
         return f"webhook {event}: not delivered: {error}"
     else:
-        return f"webhook {event}: {answer.status} {answer.reason}"
+        fine = answer.status < HTTPStatus.BAD_REQUEST
+        return f"webhook {event}: {answer.status} {answer.reason if fine else said}"
     finally:
         connection.close()
 
