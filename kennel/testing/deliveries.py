@@ -49,9 +49,10 @@ def signed_delivery(
     text = payload if isinstance(payload, bytes) else json.dumps(payload, indent=2).encode()
     body = urlencode({"payload": text}).encode() if form else text
     headers = {"content-type": FORM if form else "application/json"}
+    delivery_id = delivery_id or str(uuid4())
     for prefix in PREFIXES[forge]:
         headers[f"{prefix}-event"] = event
-        headers[f"{prefix}-delivery"] = delivery_id or str(uuid4())
+        headers[f"{prefix}-delivery"] = delivery_id
     if forge == "github":
         return Delivery(headers={**headers, **_signed_by_github(body, secret)}, body=body)
     if isinstance(payload, Mapping):

@@ -1,34 +1,31 @@
 """The application behind the command line. Whoever may open its socket may do everything."""
 
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
-from litestar import Litestar, Request, Response, Router, delete, get, post
-from litestar.params import Dependency, Parameter
+from litestar import Litestar, MediaType, Request, Response, Router, delete, get, post
+from litestar.datastructures import State
 from litestar.response import Stream
 
 from kennel import views
+from kennel.errors import NotFound
 from kennel.plugin.manager import Plugin
-from kennel.web import problems
+from kennel.web import problems, query
 from kennel.web.ports import Control
 
 T = TypeVar("T")
-Asked: TypeAlias = Annotated[Control, Dependency(skip_validation=True)]
-Limit: TypeAlias = Annotated[int, Parameter(ge=1, le=10_000)]
-Number: TypeAlias = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-TEXT = "text/plain; charset=utf-8"
+AnyRequest: TypeAlias = Request[Any, Any, Any]
 LARGEST = 1024 * 1024
+"""Bytes of a body."""
+DIGITS = 62
+"""Bits of a build's number, at most: a database has no larger ones."""
 
 
 def create_control_app(control: Control) -> Litestar:
     """Return the application. Its JSON is that of `kennel.views`."""
-
-    async def provide() -> Control:
-        return control
-
     return Litestar(
         route_handlers=[Router("/api", route_handlers=HANDLERS)],
-        dependencies={"control": provide},
+        state=State({"control": control}),
         exception_handlers=problems.CONTROL,
         request_max_body_size=LARGEST,
         openapi_config=None,
@@ -38,80 +35,80 @@ def create_control_app(control: Control) -> Litestar:
 
 
 @get("/health")
-async def health(control: Asked) -> views.Health:
-    return await control.health()
+async def health(request: AnyRequest) -> views.Health:
+    return await _asked(request).health()
 
 
 @get("/status")
-async def status(control: Asked, project: str | None = None) -> list[views.Deployment]:
-    return list(await control.status(project))
+async def status(request: AnyRequest) -> list[views.Deployment]:
+    return list(await _asked(request).status(_query(request, query.Status).project))
 
 
 @get("/projects")
-async def projects(control: Asked) -> list[views.Project]:
-    return list(await control.projects())
+async def projects(request: AnyRequest) -> list[views.Project]:
+    return list(await _asked(request).projects())
 
 
 @post("/projects")
-async def add_project(control: Asked, request: Request[Any, Any, Any]) -> views.Project:
-    return await control.add_project(_decode(await request.body(), views.NewProject))
+async def add_project(request: AnyRequest) -> views.Project:
+    return await _asked(request).add_project(await _sent(request, views.NewProject))
 
 
 @delete("/projects/{name:str}")
-async def remove_project(control: Asked, name: str) -> None:
-    await control.remove_project(name)
+async def remove_project(request: AnyRequest) -> None:
+    await _asked(request).remove_project(request.path_params["name"])
 
 
 @get("/builds")
-async def builds(
-    control: Asked, project: str | None = None, ref: str | None = None, limit: Limit = 20
-) -> list[views.Build]:
-    return list(await control.builds(project, ref, limit))
+async def builds(request: AnyRequest) -> list[views.Build]:
+    want = _query(request, query.Builds)
+    return list(await _asked(request).builds(want.project, want.ref, want.limit))
 
 
 @get("/builds/{number:int}")
-async def build(control: Asked, number: Number) -> views.Build:
-    return await control.build(number)
+async def build(request: AnyRequest) -> views.Build:
+    return await _asked(request).build(_number(request))
 
 
-@get("/builds/{number:int}/log", media_type=TEXT)
-async def build_log(control: Asked, number: Number, follow: bool = False) -> Stream:
+@get("/builds/{number:int}/log", media_type=MediaType.TEXT)
+async def build_log(request: AnyRequest) -> Stream:
     """Stream a log. Whether there is such a build is asked first: a stream cannot answer 404."""
+    number, control = _number(request), _asked(request)
+    follow = _query(request, query.BuildLog).follow
     await control.build(number)
-    return Stream(control.build_log(number, follow=follow), media_type=TEXT)
+    return Stream(control.build_log(number, follow=follow), media_type=MediaType.TEXT)
 
 
 @post("/builds/{number:int}/cancel", status_code=200)
-async def cancel(control: Asked, number: Number) -> views.Build:
-    return await control.cancel(number)
+async def cancel(request: AnyRequest) -> views.Build:
+    return await _asked(request).cancel(_number(request))
 
 
 @post("/deploy", status_code=202)
-async def deploy(control: Asked, request: Request[Any, Any, Any]) -> views.Build:
-    return await control.deploy(_decode(await request.body(), views.DeployRequest))
+async def deploy(request: AnyRequest) -> views.Build:
+    return await _asked(request).deploy(await _sent(request, views.DeployRequest))
 
 
 @get("/plan")
-async def plan(control: Asked) -> list[views.Step]:
-    return list(await control.plan())
+async def plan(request: AnyRequest) -> list[views.Step]:
+    return list(await _asked(request).plan())
 
 
-@get("/logs", media_type=TEXT)
-async def logs(
-    control: Asked, project: str, ref: str, name: str | None = None, lines: Limit = 100
-) -> Response[str]:
-    wrote = await control.unit_logs(project, ref, name, lines)
-    return Response("".join(f"{line}\n" for line in wrote), media_type=TEXT)
+@get("/logs", media_type=MediaType.TEXT)
+async def logs(request: AnyRequest) -> Response[str]:
+    want = _query(request, query.Logs)
+    wrote = await _asked(request).unit_logs(want.project, want.ref, want.name, want.lines)
+    return Response("".join(f"{line}\n" for line in wrote), media_type=MediaType.TEXT)
 
 
 @get("/deliveries")
-async def deliveries(control: Asked, limit: Limit = 20) -> list[views.Delivery]:
-    return list(await control.deliveries(limit))
+async def deliveries(request: AnyRequest) -> list[views.Delivery]:
+    return list(await _asked(request).deliveries(_query(request, query.Deliveries).limit))
 
 
 @get("/plugins")
-async def plugins(control: Asked) -> list[Plugin]:
-    return list(await control.plugins())
+async def plugins(request: AnyRequest) -> list[Plugin]:
+    return list(await _asked(request).plugins())
 
 
 HANDLERS = [
@@ -132,11 +129,29 @@ HANDLERS = [
 ]
 
 
-def _decode(body: bytes, shape: type[T]) -> T:
-    """Return JSON as `shape`. Raises ValueError naming the field that is wrong."""
+def _asked(request: AnyRequest) -> Control:
+    control: Control = request.app.state.control
+    return control
+
+
+def _number(request: AnyRequest) -> int:
+    number: int = request.path_params["number"]
+    if number.bit_length() > DIGITS:
+        raise NotFound(f"there is no build {number:.3g}")
+    return number
+
+
+def _query(request: AnyRequest, shape: type[T]) -> T:
+    """Return the query as `shape`. Raises ValueError naming what is wrong."""
     try:
-        return msgspec.json.decode(body, type=shape)
+        return msgspec.convert(dict(request.query_params), shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the query is not as expected: {error}") from error
+
+
+async def _sent(request: AnyRequest, shape: type[T]) -> T:
+    """Return the JSON body as `shape`. Raises ValueError naming what is wrong."""
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
     except msgspec.DecodeError as error:
         raise ValueError(f"the body is not as expected: {error}") from error
-    except RecursionError as error:
-        raise ValueError("the body is nested too deeply") from error

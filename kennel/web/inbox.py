@@ -40,8 +40,9 @@ class GroupCommit:
         """
         kept: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, kept))
-        if self._writer is None:
+        if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="inbox")
+            self._writer.add_done_callback(self._ended)
         return await kept
 
     async def close(self) -> None:
@@ -50,19 +51,22 @@ class GroupCommit:
             await self._writer
 
     async def _write(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
-                await self._keep(batch)
-        finally:
-            self._writer = None
-            for _, kept in self._waiting:  # only when we are being cancelled
+        while self._waiting:
+            batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+            await self._keep(batch)
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        """Let nobody wait for a writer that was cut off."""
+        if writer.cancelled():
+            for _, kept in self._waiting:
                 kept.cancel()
+            self._waiting = []
 
     async def _keep(self, batch: list[Waiting]) -> None:
         """Commit a batch. If that fails, one by one: a bad one must not take others with it."""
         try:
             numbers = await self._commit([delivery for delivery, _ in batch])
+            results = list(zip(batch, numbers, strict=True))
         except Exception as error:
             logger.warning("a batch of %d deliveries was not kept: %r", len(batch), error)
             if len(batch) == 1:
@@ -74,7 +78,7 @@ class GroupCommit:
                 kept.cancel()
             raise
         else:
-            for (_, kept), number in zip(batch, numbers, strict=True):
+            for (_, kept), number in results:
                 if not kept.done():
                     kept.set_result(number)
 

@@ -80,10 +80,11 @@ async def _health() -> dict[str, str]:
 
 def _permission(registry: Registry) -> HTTPRouteHandler:
     @get("/internal/caddy/permission")
-    async def permission(request: Request[Any, Any, Any], domain: str = "") -> Response[Any]:
+    async def permission(request: Request[Any, Any, Any]) -> Response[Any]:
         """Tell Caddy whether to get a certificate for a host. It asks on this machine only."""
         if not _from_here(request):
             return problems.problem(404, "there is nothing here")
+        domain = request.query_params.get("domain", "")
         if not registry.knows_host(domain.lower().removesuffix(".")):
             return problems.problem(404, "this is no host of Kennel's")
         return Response({"status": "ok"})

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from socket import socket
 
@@ -23,10 +23,21 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.told_to_stop = asyncio.Event()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Wait to be told to stop. Once a second the time in the answers is renewed."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.told_to_stop.wait(), 1.0)
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self.told_to_stop.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,7 +75,7 @@ async def serve(
         await _started(server, task)
         yield Serving(port=listener.port, task=task)
     finally:
-        server.should_exit = True
+        server.stop()
         await _stopped(server, task)
         await in_thread(listener.close)
 
