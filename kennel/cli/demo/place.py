@@ -15,6 +15,8 @@ from kennel.cli.demo import nix
 from kennel.cli.outcome import Exit, Failure
 
 PREFIX = "kennel-demo-"
+DRAIN = 2.0
+"""Seconds that a replaced service goes on."""
 NEEDED = {"git": "git", "nix": "nix (Debian's package is nix-bin)"}
 
 
@@ -120,7 +122,7 @@ def config(place: Place, environment: Mapping[str, str]) -> str:
     # a unit of its own can write to no store but that of the Nix daemon
     isolation = "process" if nix.STORE_VARIABLE in environment else "auto"
     return f"""\
-# What `kennel demo` runs with. See docs/configuration.md for everything there is.
+# What `kennel demo` runs with. `kennel check-config` says what follows from it.
 state_dir = "{place.state}"
 run_dir = "{place.run}"
 host = "demo"
@@ -138,6 +140,9 @@ isolation = "{isolation}"
 
 [build.environment]
 {variables}
+
+[services]
+drain = {DRAIN}
 
 [plugins.{place.supervisor}]
 

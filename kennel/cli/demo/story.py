@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kennel.cli import deploy, repository, status
 from kennel.cli.demo.forge import PROJECT, Forge
-from kennel.cli.demo.place import Place
+from kennel.cli.demo.place import DRAIN, Place
 from kennel.cli.demo.server import Server
 from kennel.cli.demo.visitor import Crowd, Visitor
 from kennel.cli.outcome import Exit, Failure
@@ -123,7 +123,11 @@ class Story:
             return
         self._daemon.remove_project(PROJECT)
         deadline = time.monotonic() + PATIENCE
-        while any(d.state != "kept" for d in self._daemon.status(PROJECT)):  # data of main stays
+        # what is left is `main`, as something that has data and runs nothing
+        while any(d.state != "kept" for d in self._daemon.status(PROJECT)):
+            self._until(deadline, "services are still live")
+        time.sleep(DRAIN)  # a step of the plan only when it is over
+        while self._daemon.plan():
             self._until(deadline, "services still run")
 
     def _title(self, text: str) -> None:
