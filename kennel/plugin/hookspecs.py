@@ -87,5 +87,8 @@ def kennel_forges(settings: PluginSettings) -> Iterable[Forge]:
 
 @hookspec
 def kennel_caches(settings: PluginSettings) -> Iterable[Cache]:
-    """Offer binary caches that what was built is pushed to."""
+    """Offer binary caches that what was built is pushed to.
+
+    Held to `CacheContract`; `kennel.builtin.cachix` has one.
+    """
     return ()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from kennel.testing.cache import CacheContract, MemoryCache
     from kennel.testing.contract import Contract
     from kennel.testing.deliveries import signed_delivery
     from kennel.testing.dns import DnsProviderContract, MakeDnsProvider, MemoryDnsProvider
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kennel.testing.supervisor import MemorySupervisor, SupervisorContract
 
 HOMES = {
+    "CacheContract": "cache",
     "Contract": "contract",
     "DnsProviderContract": "dns",
     "ForgeContract": "forge",
@@ -38,6 +40,7 @@ HOMES = {
     "MakeDnsProvider": "dns",
     "MakeProvisioner": "provisioner",
     "MakeSecretSource": "secret_source",
+    "MemoryCache": "cache",
     "MemoryDnsProvider": "dns",
     "MemoryProvisioner": "provisioner",
     "MemoryRouter": "memory_router",
@@ -54,6 +57,7 @@ HOMES = {
 }
 
 __all__ = [
+    "CacheContract",
     "Contract",
     "DnsProviderContract",
     "ForgeContract",
@@ -61,6 +65,7 @@ __all__ = [
     "MakeDnsProvider",
     "MakeProvisioner",
     "MakeSecretSource",
+    "MemoryCache",
     "MemoryDnsProvider",
     "MemoryProvisioner",
     "MemoryRouter",
