@@ -1,6 +1,7 @@
 """What every supervisor must do, written as tests; and one that runs coroutines."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import socket
@@ -76,6 +77,10 @@ while True:
 """A service that answers, on its port, a line with what it sees."""
 
 
+PATIENCE = 15.0
+"""Seconds that anything may take before a test fails."""
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -83,22 +88,16 @@ def free_port() -> int:
         return port
 
 
-async def ask(unit: Unit, line: str = "look", *, within: float = 10.0) -> dict[str, Any]:
+async def ask(unit: Unit, line: str = "look", *, within: float | None = None) -> dict[str, Any]:
     """Send a line to a unit that runs `PROBE` and return its answer, as soon as it answers.
 
     "look" answers with its `run` (another one after every start), `env` and `args`, and whether it
     `writes` to its home and working directory; "say TEXT" makes it write that to its output.
     """
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(within or PATIENCE):
         while True:
             try:
-                reader, writer = await asyncio.open_connection(
-                    unit.address, unit.port, limit=1 << 22
-                )
-                writer.write(line.encode() + b"\n")
-                answer = await reader.readline()
-                writer.close()
-                seen: dict[str, Any] = json.loads(answer)
+                seen: dict[str, Any] = json.loads(await _exchange(unit, line))
             except (OSError, ValueError):
                 await asyncio.sleep(0.02)
             else:
@@ -107,24 +106,37 @@ async def ask(unit: Unit, line: str = "look", *, within: float = 10.0) -> dict[s
 
 async def make_end(unit: Unit, line: str) -> None:
     """Send a line to a unit that ends it, such as "exit 3" or "kill 9"."""
-    _, writer = await asyncio.open_connection(unit.address, unit.port)
-    writer.write(line.encode() + b"\n")
-    writer.close()
+    await _exchange(unit, line)
 
 
 async def answers(unit: Unit) -> bool:
     """Return whether anybody listens on the unit's port."""
     try:
-        _, writer = await asyncio.open_connection(unit.address, unit.port)
-    except OSError:
+        await _exchange(unit, "")
+    except ConnectionRefusedError:
         return False
-    writer.close()
     return True
 
 
-async def eventually(question: Callable[[], Awaitable[object]], *, within: float = 15.0) -> None:
+async def _exchange(unit: Unit, line: str) -> bytes:
+    """Send a line and return all that comes back, be it nothing because the unit has ended."""
+    reader, writer = await asyncio.open_connection(unit.address, unit.port)
+    try:
+        writer.write(f"{line}\n".encode())
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def eventually(
+    question: Callable[[], Awaitable[object]], *, within: float | None = None
+) -> None:
     """Wait until the answer is true; fail if it is not in time."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(within or PATIENCE):
         while not await question():  # noqa: ASYNC110  what is asked sets no event
             await asyncio.sleep(0.02)
 
@@ -519,7 +531,7 @@ Program: TypeAlias = Callable[[Unit, Env, Say], Awaitable[None]]
 
 
 async def answer(unit: Unit, env: Env, say: Say) -> None:
-    """Listen on the unit's port as `PROBE` does, and answer any HTTP request with 200.
+    """Listen on the unit's port as `PROBE` does, and answer an HTTP GET with 200.
 
     A unit with "fails" among its arguments exits at once.
     """
@@ -535,23 +547,37 @@ async def answer(unit: Unit, env: Env, say: Say) -> None:
         "writes": [True, True],
     }
 
+    served: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            served.add(task)
         word, _, rest = (await reader.readline()).decode().strip().partition(" ")
+        while word == "GET" and (await reader.readline()).strip():
+            pass  # its headers: a connection closed before they are read is reset
         if word == "say":
             say(rest)
-        if word in {"exit", "kill"}:
+        if word == "exit" and not ending.done():
             ending.set_exception(Exit(int(rest)))
+        elif word == "kill" and not ending.done():
+            ending.set_exception(RuntimeError(f"killed by signal {rest}"))
         elif word:
             writer.write(_answer(word, json.dumps(seen)))
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
-    async with await asyncio.start_server(serve, unit.address, unit.port):
-        await ending
+    try:
+        async with await asyncio.start_server(serve, unit.address, unit.port):
+            await ending
+    finally:
+        if served:
+            await asyncio.wait(served, timeout=1)
 
 
 def _answer(word: str, text: str) -> bytes:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text) + 1}\r\nConnection: close\r\n\r\n"
-    return ((head if word in {"GET", "HEAD"} else "") + text + "\n").encode()
+    return ((head if word == "GET" else "") + text + "\n").encode()
 
 
 @dataclass

@@ -1,14 +1,17 @@
 """The supervisor of other people's tests keeps the same contract as the real ones."""
 
+import httpx
 import pytest
 
 from kennel.errors import Unavailable
 from kennel.plugin import Supervisor
 from kennel.testing.supervisor import (
     MakeSupervisor,
+    MakeUnit,
     MemoryHost,
     MemorySupervisor,
     SupervisorContract,
+    environment,
 )
 
 
@@ -25,3 +28,11 @@ class TestMemorySupervisor(SupervisorContract):
         away = MemorySupervisor()
         away.problem = Unavailable("the host is away")
         return away
+
+    async def test_its_units_answer_http(self, supervisor: Supervisor, make_unit: MakeUnit) -> None:
+        unit = make_unit()
+        await supervisor.ensure(unit, environment(unit, {"GREETING": "hello"}))
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=3)) as client:
+            answer = await client.get(f"http://{unit.address}:{unit.port}/health")
+        assert answer.status_code == 200
+        assert answer.json()["env"]["GREETING"] == "hello"

@@ -236,7 +236,7 @@ def _refuse(member: str, name: str, text: str) -> NoReturn:
     if name in FORBIDDEN:
         raise Rejected(
             f"systemd does not let Kennel's user call {member}: {text.rstrip('.')}. Run Kennel as"
-            " root, or allow its user the action org.freedesktop.systemd1.manage-units with the polkit"
-            " rule of docs/supervisors.md"
+            " root, or allow its user the action org.freedesktop.systemd1.manage-units with the"
+            " polkit rule of docs/supervisors.md"
         )
     raise Refused(member, name, text)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 
 KEPT = 1024
-"""Finished jobs that nobody has asked about yet, at most."""
+"""Finished jobs remembered, at most."""
 
 
 class Jobs:
@@ -16,35 +17,41 @@ class Jobs:
 
     def __init__(self) -> None:
         self._finished: OrderedDict[str, str] = OrderedDict()
-        self._waiting: dict[str, asyncio.Future[str | None]] = {}
+        self._waiting: dict[str, set[asyncio.Future[str | None]]] = {}
 
     def removed(self, job: str, result: str) -> None:
         """Take note of a `JobRemoved`: an object path and how it ended, such as "done"."""
-        if waiter := self._waiting.get(job):
-            if not waiter.done():
-                waiter.set_result(result)
-            return
         self._finished[job] = result
         while len(self._finished) > KEPT:
             self._finished.popitem(last=False)
+        _tell(self._waiting.get(job, ()), result)
 
     def lost(self) -> None:
         """Tell everybody who waits that signals were missed."""
-        for waiter in self._waiting.values():
-            if not waiter.done():
-                waiter.set_result(None)
+        for waiters in self._waiting.values():
+            _tell(waiters, None)
 
     async def result(self, job: str, *, within: float) -> str | None:
-        """Return how a job ended; None if that cannot be told: look at the unit itself."""
+        """Return how a job ended; None if that cannot be told: look at the unit itself.
+
+        Several may wait for one job: systemd merges two of the same kind for the same unit.
+        """
         if job in self._finished:
-            return self._finished.pop(job)
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting[job] = waiter
+            return self._finished[job]
+        waiter: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job, set()).add(waiter)
         try:
             async with asyncio.timeout(within):
-                result: str | None = await waiter
-                return result
+                return await waiter
         except TimeoutError:
             return None
         finally:
-            del self._waiting[job]
+            self._waiting[job].discard(waiter)
+            if not self._waiting[job]:
+                del self._waiting[job]
+
+
+def _tell(waiters: Iterable[asyncio.Future[str | None]], result: str | None) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(result)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
+from weakref import WeakValueDictionary
 
 from dbus_fast import Message
 
@@ -79,6 +80,7 @@ class SystemdSupervisor(Supervisor):
         self._jobs = Jobs()
         self._failures = Failures()
         self._without: set[str] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._bus = Bus(config.bus, on_signal=self._heard, on_loss=self._jobs.lost)
 
     async def __aenter__(self) -> Self:
@@ -120,13 +122,14 @@ class SystemdSupervisor(Supervisor):
     async def ensure(self, unit: Unit, env: Env) -> None:
         _refuse_foreign(unit.name)
         text = encode({"HOME": Secret("/tmp"), **env}, unit=unit.name)  # noqa: S108  private
-        status = await self._status(unit.name)
-        if status and status.state in UP:
-            return
-        await self._clear(unit.name)
-        self._failures.forget(unit.name)
-        await in_thread(self._files.write, unit.name, text)
-        await self._start(unit)
+        async with self._starting(unit.name):
+            status = await self._status(unit.name)
+            if status and status.state in UP:
+                return
+            await self._clear(unit.name)
+            self._failures.forget(unit.name)
+            await in_thread(self._files.write, unit.name, text)
+            await self._start(unit)
 
     async def remove(self, unit: str) -> None:
         _refuse_foreign(unit)
@@ -136,6 +139,13 @@ class SystemdSupervisor(Supervisor):
 
     async def logs(self, unit: str, lines: int) -> Sequence[str]:
         return await journal.read(unit, lines, folder=self._config.journal)
+
+    def _starting(self, unit: str) -> asyncio.Lock:
+        """Return the lock that lets one start a unit at a time; to remove it takes none."""
+        lock = self._locks.get(unit)
+        if lock is None:
+            lock = self._locks[unit] = asyncio.Lock()
+        return lock
 
     async def _start(self, unit: Unit) -> None:
         """Start a unit that is not there; where it cannot be, leave nothing of it."""
