@@ -13,8 +13,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def plain(text: str) -> str:
-    """Return a line without colours and other words to a terminal."""
-    return CONTROL.sub("", ANSI.sub("", text))
+    """Return a line as a terminal would leave it: no colours, nothing that was written over."""
+    return CONTROL.sub("", ANSI.sub("", text.rstrip("\r").rpartition("\r")[2]))
 
 
 async def batches(stream: asyncio.StreamReader, longest: int = 1 << 20) -> AsyncIterator[list[str]]:

@@ -82,15 +82,24 @@ class Programs:
         except BaseException:
             await self._end(name, process, unit=apart)
             raise
-        await in_thread(self._sessions.forget, name)
+        if _is_closed(process):
+            await in_thread(self._sessions.forget, name)
+        else:  # it is over, and something that it started is not
+            await self._end(name, process, unit=apart)
         return Finished(status=process.returncode or 0, output=output)
 
     async def _end(self, name: str, process: asyncio.subprocess.Process, *, unit: bool) -> None:
-        if unit:
-            await stop_units([f"{name}.service"])
-        await self._sessions.end(name, process)
-        with contextlib.suppress(AttributeError):  # closes the pipes that nobody reads any more
-            process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001
+        """End a program, hearing what it still has to say: who cannot speak cannot end."""
+        draining = asyncio.gather(_drain(process.stdout), _drain(process.stderr))
+        try:
+            if unit:
+                await stop_units([f"{name}.service"])
+            await self._sessions.end(name, process)
+        finally:
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+            process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001  has no other way
+            await asyncio.sleep(0)
 
     async def sweep(self) -> list[str]:
         """End what an earlier Kennel left running. Return the names."""
@@ -115,19 +124,43 @@ async def _talk(
             _hear(process.stderr, listen),
         )
 
-    talking, ending = asyncio.create_task(talk()), asyncio.create_task(process.wait())
+    talking, ending = asyncio.create_task(talk()), asyncio.create_task(_exit(process.pid))
     try:
         await asyncio.wait([talking, ending], return_when=asyncio.FIRST_COMPLETED)
         if not talking.done():
             await asyncio.wait([talking], timeout=LINGER)
         if talking.done():
             await talking
-        await ending
+            await process.wait()
     finally:
         talking.cancel()
         ending.cancel()
         await asyncio.gather(talking, ending, return_exceptions=True)
     return bytes(output)
+
+
+async def _exit(pid: int) -> None:
+    """Wait until a process has ended. (asyncio's own `wait` waits for its pipes to close, too.)"""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _is_closed(process: asyncio.subprocess.Process) -> bool:
+    return all(stream is None or stream.at_eof() for stream in (process.stdout, process.stderr))
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    while stream and await stream.read(CHUNK):
+        pass
 
 
 async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:

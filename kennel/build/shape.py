@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from kennel.domain import names
+
 VERSION = 1
 MOST_MEMORY = 1 << 50
 
@@ -15,7 +17,7 @@ Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=64 * 1024)]
 Name = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?$",
+        pattern=f"^{names.SERVICE.pattern}$",
         description="1 to 39 of a-z, 0-9 and -, with no dash at the ends",
     ),
 ]
