@@ -1,9 +1,9 @@
 """Named places at which a test may kill the daemon, to see what the next start makes of it.
 
-    KENNEL_CRASH_AT=switched kennel serve
+    KENNEL_CRASH_AT=requests-switched kennel serve
 
-ends the process with SIGKILL the first time that place is reached. Without the variable a place
-costs one comparison and does nothing.
+ends the process with SIGKILL the first time that place is reached; `unit-started:2` the second
+time. Without the variable a place costs one comparison and does nothing.
 """
 
 import os
@@ -33,10 +33,11 @@ Place: TypeAlias = Literal[
 ]
 
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
-_CHOSEN: Final = os.environ.get("KENNEL_CRASH_AT")
+_CHOSEN, _, _TIMES = os.environ.get("KENNEL_CRASH_AT", "").partition(":")
+_left = iter(range(int(_TIMES or 1) - 1))
 
 
 def reached(place: Place) -> None:
     """Die here, if this is the place that was chosen."""
-    if place == _CHOSEN:
+    if place == _CHOSEN and next(_left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -88,8 +88,8 @@ def test_what_is_killed_comes_back_by_itself(scene: "Scene", victim: str) -> Non
 
 
 TWICE = """{ outputs = { self }: {
-  kennel.services.api = { };
-  kennel.services.api = { };
+  kennel.services.api.package = "one";
+  kennel.services.api.package = "two";
 }; }"""
 
 BROKEN = {
@@ -107,7 +107,7 @@ BROKEN = {
     ),
     "a service and a site of one name": (
         {"kennel.json": json.dumps({"services": {"api": {}}, "sites": {"api": {}}})},
-        r"api.*(service|site)",
+        r"services and sites both have .api.: give one",
     ),
     "two services of one name": (
         {"flake.nix": TWICE},

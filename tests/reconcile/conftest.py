@@ -1,0 +1,165 @@
+"""A reconciler on a real store, with a supervisor and a router that live in memory."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from kennel.domain import Limits, Manifest, Outputs, Ready, Ref, Service, Site, Tenant
+from kennel.domain.record import Build
+from kennel.errors import NotFound
+from kennel.reconcile import Providers, Reconciler, Rules
+from kennel.reconcile.variables import Fingerprint
+from kennel.store import Store, builds, projects, snapshot, tenants
+from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
+
+MAIN = Ref.branch("main")
+
+
+@dataclass
+class Town:
+    """Everything a test wants to do to a reconciler and its world."""
+
+    store: Store
+    folder: Path
+    supervisor: MemorySupervisor
+    router: MemoryRouter
+    provisioner: MemoryProvisioner
+    reconciler: Reconciler
+    drain: float = 0.0
+    commits: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def restarted(self) -> "Town":
+        """Return the town with a new Kennel on the same store and world."""
+        self.reconciler = make_reconciler(self)
+        return self
+
+    async def project(self, name: str = "shop", **more: object) -> int:
+        try:
+            return (await self.store.read(partial(projects.by_name, name=name))).id
+        except NotFound:
+            register = partial(
+                projects.register,
+                now=1.0,
+                forge="forgejo",
+                full_name=f"acme/{name}",
+                clone_url="https://git.example/x",
+                name=name,
+                **more,  # type: ignore[arg-type]
+            )
+            return (await self.store.write(register)).id
+
+    async def built(
+        self, manifest: Manifest, *, ref: Ref = MAIN, project: str = "shop", version: int = 1
+    ) -> int:
+        """Put a build that waits to be deployed into the store. `version` is in every path."""
+        project_id = await self.project(project)
+        commit = f"{next(self.commits):040x}"
+        seen = partial(tenants.seen, project_id=project_id, ref=ref, trusted=True, now=2.0)
+        await self.store.write(seen)
+        queue = partial(
+            builds.queue, project_id=project_id, ref=ref, commit=commit, trusted=True, now=2.0
+        )
+        number = await self.store.write(queue)
+        assert number is not None
+        assert await self.store.write(partial(builds.claim, now=3.0)) is not None
+        outputs = Outputs(
+            paths={package: f"/nix/store/{package}-{version}" for package in manifest.packages},
+            programs={name: f"/nix/store/{name}-{version}/bin/x" for name in manifest.services},
+        )
+        done = partial(builds.built, build_id=number, manifest=manifest, outputs=outputs, now=4.0)
+        assert await self.store.write(done)
+        return number
+
+    async def gone(self, *, ref: Ref = MAIN, project: str = "shop") -> None:
+        project_id = await self.project(project)
+        await self.store.write(partial(tenants.gone, project_id=project_id, ref=ref, now=5.0))
+
+    async def settle(self) -> None:
+        async with asyncio.timeout(20):
+            await self.reconciler.settled()
+
+    async def build(self, number: int) -> Build:
+        return await self.store.read(partial(builds.get, build_id=number))
+
+    async def units(self) -> set[str]:
+        return set(await self.supervisor.observe())
+
+    async def live(self, ref: Ref = MAIN, project: str = "shop") -> dict[str, str]:
+        """Return what should be live of a tenant: name → target."""
+        tenant = Tenant(project, ref)
+        wanted = await self.store.read(partial(snapshot.wanted, host="here"))
+        mine = [one for one in wanted if one.record.tenant == tenant]
+        return {d.key.name: str(d.target) for one in mine for d in one.live}
+
+
+def make_reconciler(town: Town) -> Reconciler:
+    providers = Providers(
+        supervisor=town.supervisor,
+        router=town.router,
+        provisioners={town.provisioner.name: town.provisioner},
+    )
+    rules = Rules(
+        host="here",
+        ephemeral="example.net",
+        ports=range(21000, 21999),
+        limits=Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
+        drain=town.drain,
+    )
+    return Reconciler(town.store, providers, rules, Fingerprint(town.folder / "key"), every=60.0)
+
+
+@pytest.fixture
+async def town(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Town]:
+    supervisor, router, provisioner = MemorySupervisor(), MemoryRouter(), MemoryProvisioner()
+    town = Town(
+        store=sqlite_store,
+        folder=tmp_path,
+        supervisor=supervisor,
+        router=router,
+        provisioner=provisioner,
+        reconciler=None,  # type: ignore[arg-type]
+    ).restarted()
+    yield town
+    await town.reconciler.stop()
+    for unit in await town.units():
+        await supervisor.remove(unit)
+
+
+Serving = Callable[..., Manifest]
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """Return a function that makes a manifest of services and one site."""
+
+    def make(
+        *names: str, site: bool = False, timeout: float = 5.0, resources: tuple[str, ...] = ()
+    ) -> Manifest:
+        ready = Ready(timeout=timeout)
+        return Manifest(
+            services={n: Service(name=n, package=n, ready=ready) for n in names},
+            sites={"docs": Site(name="docs", package="docs")} if site else {},
+            resources={name: {} for name in resources},
+        )
+
+    return make
+
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Return a function that waits until something is so, and fails if it is not within 10 s."""
+
+    async def wait(question: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(10):
+            while not await question():
+                await asyncio.sleep(0.01)
+
+    return wait
