@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kennel.domain import Env, Key, Ref, Tenant, Unit
+from kennel.domain import Env, Key, Ref, Target, Tenant, Unit
 from kennel.domain.route import Files, Upstream, digest_of
 from kennel.errors import Rejected, Unavailable
 from kennel.plugin import RouterState
-from kennel.testing.supervisor import Program, Say
+from kennel.testing.memory_supervisor import Program, Say
 
 if TYPE_CHECKING:
     from tests.reconcile.conftest import Eventually, Serving, Town
@@ -28,7 +28,10 @@ async def test_what_is_built_becomes_live(town: "Town", serving: "Serving") -> N
     live = await town.live()
     assert live["docs"] == "/nix/store/docs-1"
     port = int(live["api"].rpartition(":")[2])
-    targets = {"api": Upstream(port=port), "docs": Files(root="/nix/store/docs-1")}
+    targets: Mapping[str, Target] = {
+        "api": Upstream(port=port),
+        "docs": Files(root="/nix/store/docs-1"),
+    }
     assert state.live == {SHOP: digest_of(targets)}
     assert state.routes is not None
     assert {(r.key.name, r.hosts, r.site) for r in state.routes} == {
@@ -268,7 +271,7 @@ async def test_a_bug_in_a_plugin_costs_one_tenant_only(
     town: "Town", serving: "Serving", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(tenant: Tenant, options: Mapping[str, object]) -> Env:
-        return {}[tenant]  # type: ignore[no-any-return]
+        raise KeyError(tenant)
 
     monkeypatch.setattr(town.provisioner, "ensure", broken)
     await town.built(serving("api", resources=("memory",)))
