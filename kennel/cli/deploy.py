@@ -55,7 +55,8 @@ def deploy(
 
 def watch(daemon: Daemon, screen: Screen, build: Build) -> Build:
     """Show the log and the phases of a build until it is over. Return it as it is then."""
-    screen.note(f"build {build.id}: {build.project}/{build.ref} at {short(build.commit)}", "bold")
+    at = f" at {short(build.commit)}" if build.commit.strip("0") else ""
+    screen.note(f"build {build.id}: {build.project}/{build.ref}{at}", "bold")
     try:
         return _watched(daemon, screen, build)
     except KeyboardInterrupt:
@@ -99,8 +100,13 @@ def _spinner(screen: Screen, text: str) -> AbstractContextManager[object]:
 
 
 def _show_log(daemon: Daemon, screen: Screen, number: int) -> None:
-    for line in _lines(daemon.build_log(number, follow=True)):
-        screen.note(GAP + harmless(line), "dim")
+    """Show a log until the build is over. It may break off: whoever asks next finds out why."""
+    try:
+        for line in _lines(daemon.build_log(number, follow=True)):
+            screen.note(GAP + harmless(line), "dim")
+    except Failure as failure:
+        if failure.code is not Exit.UNREACHABLE:
+            raise
 
 
 def _lines(pieces: Iterator[str]) -> Iterator[str]:

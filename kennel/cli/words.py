@@ -38,5 +38,5 @@ def duration(seconds: float) -> str:
 
 
 def short(commit: str) -> str:
-    """Return a commit as git shortens it."""
-    return commit[:7]
+    """Return a commit as git shortens it, `-` while it is not known yet."""
+    return commit[:7] if commit.strip("0") else "-"

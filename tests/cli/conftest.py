@@ -31,6 +31,8 @@ class Answers:
 
     table: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    breaks_off: set[str] = field(default_factory=set)
+    """Paths whose answer ends before all of it was sent."""
 
     def give(self, request: str, *views: object, status: int = 200) -> None:
         self.table[request] = [
@@ -56,8 +58,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answers.asked.append(Asked(self.command, self.path, self.rfile.read(length)))
         status, body = self.answers.next(f"{self.command} {self.path.partition('?')[0]}")
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        more = 1 if self.path.partition("?")[0] in self.answers.breaks_off else 0
+        self.send_header("Content-Length", str(len(body) + more))
         self.end_headers()
+        self.close_connection = True
         self.wfile.write(body)
 
     do_GET = do_POST = do_DELETE = handle_request  # noqa: N815 - http.server's names

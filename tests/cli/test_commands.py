@@ -258,6 +258,16 @@ def test_deploy_that_fails(daemon: Any, kennel: Any, state: str, said: str) -> N
     )
 
 
+def test_a_log_that_breaks_off_is_not_the_end(daemon: Any, kennel: Any) -> None:
+    daemon.give("POST /api/deploy", with_(BUILD, state="building", commit=""))
+    daemon.give("GET /api/builds/12", with_(BUILD, state="building"), BUILD)
+    daemon.give("GET /api/builds/12/log", "half a l")
+    daemon.breaks_off.add("/api/builds/12/log")
+    ran = kennel("deploy", "shop", "main")
+    assert (ran.code, ran.out) == (0, "https://shop-main.example.net\n")
+    assert ran.err.startswith("build 12: shop/main\n")
+
+
 def test_deploy_without_following(daemon: Any, kennel: Any) -> None:
     daemon.give("POST /api/deploy", with_(BUILD, state="queued"))
     ran = kennel("deploy", "shop", "main", "--no-follow")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kennel.cli.words import age, duration
+from kennel.cli.words import age, duration, short
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_age(seconds: float, said: str) -> None:
 )
 def test_duration(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("commit", "said"), [("1a2b3c4d5e6f", "1a2b3c4"), ("0" * 40, "-"), ("", "-"), ("0a", "0a")]
+)
+def test_short(commit: str, said: str) -> None:
+    assert short(commit) == said
