@@ -7,6 +7,7 @@ from typing import Any
 
 from kennel.builtin.caddy.config import HTTPS, Config
 from kennel.builtin.caddy.policy import policy
+from kennel.builtin.caddy.process import LOG
 from kennel.builtin.caddy.table import no_deployment, subroute
 from kennel.domain import Route
 
@@ -58,6 +59,12 @@ class Layout:
         }
 
     @property
+    def listens(self) -> dict[str, int]:
+        """Return the ports that are listened on, by the setting that changes each."""
+        http, https = self.config.ports
+        return {"http_port": http} | ({"https_port": https} if self._encrypts else {})
+
+    @property
     def _encrypts(self) -> bool:
         return self.config.tls_mode in ("internal", "on_demand")
 
@@ -103,5 +110,5 @@ class Layout:
         }
 
     def _log(self) -> Json:
-        name = str(self.state / "caddy.log")
+        name = str(self.state / LOG)
         return {"output": "file", "filename": name, "roll_size_mb": 10, "roll_keep": 2}

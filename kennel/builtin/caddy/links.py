@@ -35,6 +35,7 @@ class Links:
 class _Walk:
     def __init__(self, tenant: Tenant, root: str) -> None:
         self._tenant = tenant
+        self._given = root
         self._root = os.path.realpath(root)
         found = IN_STORE.match(f"{root}/")
         self._store = os.path.realpath(found["store"]) if found else None
@@ -42,6 +43,8 @@ class _Walk:
         self._seen: set[str] = set()
 
     def walk(self) -> None:
+        if self._store and not self._in_store(self._root):
+            self._refuse(self._given)
         folders = [self._root]
         while folders:
             folder = folders.pop()
@@ -81,8 +84,8 @@ class _Walk:
             raise Rejected(f"{self._tenant}: the site {self._root} has over {MANY} files")
 
     def _refuse(self, link: str) -> None:
-        within = os.path.relpath(link, self._root)
+        within = os.path.relpath(link, self._given if link == self._given else self._root)
         raise Rejected(
-            f"{self._tenant}: the site's link {within} leads to {Path(link).readlink()}, which is"
+            f"{self._tenant}: the site's link {within} leads to {os.path.realpath(link)}, which is"
             " not in the site and not in the Nix store: copy the file into the package"
         )

@@ -2,6 +2,8 @@
 
 import grp
 import socket
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kennel.errors import Rejected
@@ -51,6 +53,38 @@ def addresses_for(given: tuple[str, ...] | None, domain: str) -> tuple[str, ...]
     if domain != "localhost" and not domain.endswith(".localhost"):
         return ("",)
     return ("127.0.0.1", "[::1]") if _has_ipv6() else ("127.0.0.1",)
+
+
+def refuse_taken(addresses: Iterable[str], ports: Mapping[str, int], patience: float = 0.0) -> None:
+    """Raise Rejected if Caddy could not listen. `ports`: by the setting that changes each.
+
+    Caddy would not always notice: two of one user can listen on one port, and share its visits.
+    `patience`: seconds that somebody may take to let go of them.
+    """
+    deadline = time.monotonic() + patience
+    for address in addresses:
+        for setting, port in ports.items():
+            while error := _refused(address.strip("[]"), port):
+                if time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                where = f"port {port}" + (f" of {address}" if address else "")
+                raise Rejected(
+                    f"Kennel's own Caddy cannot listen on {where}: {error.strerror}. Free it, set"
+                    f" `{setting}` in [plugins.caddy] to another port, or `admin` to use the Caddy"
+                    " that is there"
+                )
+
+
+def _refused(address: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def _has_ipv6() -> bool:

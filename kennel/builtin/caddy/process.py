@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ STEADY = 60.0
 SLOWEST = 30.0
 """Seconds between two starts at most."""
 
-SESSION = "caddy"
+SESSION, LOG = "caddy", "caddy.log"
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,18 @@ class Caddy:
         self._admin = admin
         self._address = address
         self._document = document
+        self._log = state / LOG
+        self._logged = 0
         self._sessions = Sessions(folder / "sessions")
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
+    def sweep(self) -> bool:
+        """Kill one that an earlier Kennel left behind; return whether there was one. Blocking."""
+        return bool(self._sessions.sweep())
+
     async def start(self, binary: str) -> None:
         """Start it, and keep it running from now on. Raises Rejected if it does not start."""
-        await in_thread(self._sessions.sweep)
         await self._start(binary)
         self._keeper = asyncio.create_task(self._keep(binary))
 
@@ -96,6 +102,7 @@ class Caddy:
 
     def _prepare(self, config: Path, errors: Path) -> Any:
         config.write_bytes(self._document())
+        self._logged = self._log.stat().st_size if self._log.exists() else 0
         return errors.open("wb")
 
     async def _ready(self, process: asyncio.subprocess.Process, errors: Path) -> None:
@@ -108,17 +115,22 @@ class Caddy:
                 await asyncio.sleep(0.02)
             else:
                 return
-        said = await in_thread(_last_line, errors)
+        said = await in_thread(self._last_words, errors)
         if process.returncode is None:
             await self._end()
-        raise Rejected(f"Kennel's own Caddy does not start: {said or 'it says nothing'}")
+        raise Rejected(f"Kennel's own Caddy does not start: {said}")
+
+    def _last_words(self, errors: Path) -> str:
+        """Return why it ended: what it said before it had read where its log is, or after."""
+        written = self._log.read_bytes()[self._logged :] if self._log.exists() else b""
+        lines = (errors.read_bytes() + written).decode(errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        try:
+            return str(json.loads(last)["msg"])
+        except (ValueError, TypeError, KeyError):
+            return last or "it says nothing"
 
     async def _end(self) -> None:
         if self._process:
             process, self._process = self._process, None
             await self._sessions.end(SESSION, process)
-
-
-def _last_line(file: Path) -> str:
-    lines = file.read_text(errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

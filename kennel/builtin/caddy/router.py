@@ -15,7 +15,13 @@ from kennel.builtin.caddy.embedded import Layout
 from kennel.builtin.caddy.graft import Graft
 from kennel.builtin.caddy.links import Links
 from kennel.builtin.caddy.live import Live
-from kennel.builtin.caddy.place import addresses_for, admin_socket, group_id, private
+from kennel.builtin.caddy.place import (
+    addresses_for,
+    admin_socket,
+    group_id,
+    private,
+    refuse_taken,
+)
 from kennel.builtin.caddy.process import Caddy
 from kennel.domain import Files, Route, Target, Tenant
 from kennel.errors import Rejected, Unavailable
@@ -26,6 +32,9 @@ Json = dict[str, Any]
 
 ATTEMPTS = 5
 """How often a write is tried that somebody else's writes come before."""
+
+DYING = 5.0
+"""Seconds that a Caddy which was killed may take to let go of its ports."""
 
 
 class Shape(Protocol):
@@ -95,6 +104,8 @@ class CaddyRouter(Router):
             self._folder, self._state, self._admin, layout.admin, self._last_document
         )
         try:
+            patience = DYING if await in_thread(self._caddy.sweep) else 0.0
+            await in_thread(refuse_taken, layout.addresses, layout.listens, patience)
             await self._caddy.start(binary)
         except BaseException:
             await self._admin.__aexit__(None, None, None)

@@ -22,6 +22,7 @@ from kennel.builtin.caddy.program import find
 from kennel.errors import Rejected
 from kennel.plugin.settings import Host
 from kennel.testing.missing import missing
+from kennel.testing.router import SETTLES
 
 Json: TypeAlias = dict[str, Any]
 DOMAIN = "contract.localhost"
@@ -235,6 +236,7 @@ async def visit() -> AsyncIterator[Visit]:
                 made = httpx.AsyncClient(verify=verify or False, trust_env=False, timeout=20)
                 clients[id(verify)] = await stack.enter_async_context(made)
             url = httpx.URL(router.url(host))
+            await asyncio.sleep(SETTLES)  # the table may have been published just now
             request = clients[id(verify)].build_request(
                 method,
                 httpx.URL(f"{url.scheme}://127.0.0.1:{url.port or 443}/"),

@@ -1,0 +1,46 @@
+"""Small services and sites for a router to send requests to."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from kennel.domain import Files, Upstream
+
+SLOW = 0.5
+"""Seconds that a service takes for `/slow`."""
+
+
+@asynccontextmanager
+async def serving(text: str) -> AsyncIterator[Upstream]:
+    """Run a service that answers every request with a text; `/slow` takes `SLOW` seconds."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = text.encode()
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.split()[1] == b"/slow":
+                    await asyncio.sleep(SLOW)
+                length = f"Content-Length: {len(body)}".encode()
+                writer.write(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n" + body)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    yield Upstream(port=port)
+    server.close()
+
+
+def write_site(folder: Path, files: Mapping[str, str | bytes]) -> Files:
+    """Write a folder of files the way the Nix store has them: all from one second after 1970."""
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.utime(file, (1, 1))
+    return Files(root=str(folder))
