@@ -37,8 +37,8 @@ def configure(
 ) -> None:
     """Send every log line of this process to `stream` (stderr by default), in one format.
 
-    `level`: one of `LEVELS`. The layout "auto" is human on a terminal, logfmt where stderr is the journal,
-    and JSON anywhere else. Colours are for terminals, and not where NO_COLOR is set.
+    `level`: one of `LEVELS`. The layout "auto" is human on a terminal, logfmt where stderr is the
+    journal, and JSON anywhere else. Colours are for terminals, and not where NO_COLOR is set.
     """
     out = stream or sys.stderr
     chosen = _chosen(out) if layout == "auto" else layout

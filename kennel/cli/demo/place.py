@@ -102,6 +102,12 @@ def free_ports(number: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
+def _service_ports() -> range:
+    """Return a hundred ports for services: other Kennels on this machine start with the first."""
+    start = 20_100 + 100 * secrets.randbelow(98)
+    return range(start, start + 100)
+
+
 def _furnish(place: Place) -> None:
     place.root.chmod(0o755)  # services run as other users under systemd, and read their programs
     for folder in (place.state, place.run, place.forge):
@@ -119,6 +125,7 @@ def _write_private(path: Path, text: str) -> None:
 def config(place: Place, environment: Mapping[str, str]) -> str:
     """Return the demo's kennel.toml."""
     variables = "\n".join(f'{name} = "{value}"' for name, value in environment.items())
+    ports = _service_ports()
     # a unit of its own can write to no store but that of the Nix daemon
     isolation = "process" if nix.STORE_VARIABLE in environment else "auto"
     return f"""\
@@ -142,6 +149,7 @@ isolation = "{isolation}"
 {variables}
 
 [services]
+ports = "{ports[0]}-{ports[-1]}"
 drain = {DRAIN}
 
 [plugins.{place.supervisor}]
