@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from blockbuster import blockbuster_ctx
 
 from kennel import views
 from kennel.errors import (
@@ -147,7 +148,8 @@ async def running(daemon: Daemon, path: Path, grace: int = 1) -> AsyncIterator[h
         serve(create_control_app(daemon), listen_unix(path), grace=grace),
         httpx.AsyncClient(transport=transport, base_url="http://kennel") as http,
     ):
-        yield http
+        with blockbuster_ctx():  # a request never waits for a file or a lock
+            yield http
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from blockbuster import blockbuster_ctx
 
 from kennel.builtin.forgejo import Forgejo, Gitea
 from kennel.builtin.github import GitHub
@@ -102,7 +103,8 @@ async def running(
         serve(app, listener, trusted_proxies=trusted_proxies) as serving,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{serving.port}", timeout=30) as http,
     ):
-        yield Site(serving.port, http, registry, store, commits)
+        with blockbuster_ctx():  # a request never waits for a file or a lock
+            yield Site(serving.port, http, registry, store, commits)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from blockbuster import blockbuster_ctx
 
 from kennel.builtin.forgejo import Forgejo
 from kennel.domain import Repository, Secret
@@ -54,7 +55,8 @@ async def running(
         serve(app, listen_tcp("127.0.0.1", 0), trusted_proxies=proxies) as serving,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{serving.port}") as http,
     ):
-        yield http
+        with blockbuster_ctx():  # a request never waits for a file or a lock
+            yield http
 
 
 @pytest.fixture
