@@ -43,8 +43,15 @@ class Box:
             check=check,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=timeout,
         )
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Return properties of a unit, by its name without `.service`, as systemctl shows them."""
+        wanted = [f"--property={name}" for name in properties]
+        text = self.run(["systemctl", "show", f"{unit}.service", *wanted]).stdout
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def why_no_box() -> str | None:

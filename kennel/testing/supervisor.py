@@ -1,150 +1,37 @@
 """What every supervisor must do, written as tests; and one that runs coroutines."""
 
 import asyncio
-import contextlib
-import json
-import secrets
-import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TypeAlias
 
 import pytest
 import pytest_asyncio
 
-from kennel.domain import Env, Key, Ref, Secret, Tenant, Unit, UnitState, UnitStatus, names
+from kennel.domain import Unit, UnitState
 from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import Supervisor
 from kennel.testing.contract import Contract
+from kennel.testing.memory_supervisor import MemoryHost, MemorySupervisor
 from kennel.testing.missing import missing
+from kennel.testing.probe import (
+    AWKWARD,
+    LITERAL,
+    PROBE,
+    answers,
+    ask,
+    environment,
+    eventually,
+    make_end,
+    unit_of,
+)
+
+__all__ = ["MakeSupervisor", "MakeUnit", "MemoryHost", "MemorySupervisor", "SupervisorContract"]
 
 MakeSupervisor: TypeAlias = Callable[[], Supervisor]
 MakeUnit: TypeAlias = Callable[..., Unit]
-
-TENANT = Tenant("contract", Ref.branch("main"))
-
-AWKWARD = {
-    "EMPTY": "",
-    "SPACES": "  two before, two after  ",
-    "QUOTES": """it's "quoted" and `run`""",
-    "DOLLARS": "$HOME ${HOME} $$ $(id)",
-    "PERCENT": "%n %h %% 100%",
-    "BACKSLASHES": r"C:\temp\new\ and at the end \ ".rstrip(),
-    "LINES": "one\ntwo\r\nthree\n\n",
-    "COMMENT": "# no comment; nor = this",
-    "CONTROL": "\t\x01\x1b[31m\x7f",
-    "UNICODE": "grüß 日本 🐕",
-    "KEY": "-----BEGIN KEY-----\nab/+==\n-----END KEY-----\n",
-    "LONG": "x" * 100_000,
-    "lower_case": "too",
-}
-"""Values that careless quoting breaks."""
-
-LITERAL = ("$HOME", "${PORT}", "$$", "%n", "%%", "a b", "", "'", '"', "\\", "\\x41", "*", "~", ";")
-"""Arguments that a shell, or systemd, would change."""
-
-PROBE = """
-import json, os, signal, socket, sys
-def writes(folder):
-    try:
-        with open(os.path.join(folder, "probe"), "w") as file: file.write("x")
-        return True
-    except OSError: return False
-mode = sys.argv[1]
-print("probe: " + mode, flush=True)
-if mode == "fails": sys.exit(3)
-if mode == "stubborn": signal.signal(signal.SIGTERM, signal.SIG_IGN)
-server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
-if mode == "family":
-    for apart in (False, True):
-        if not os.fork():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            if apart: os.setpgid(0, 0)
-            break
-while True:
-    peer = server.accept()[0]
-    with peer, peer.makefile("rw") as stream:
-        word, _, rest = stream.readline().strip().partition(" ")
-        if word == "exit": os._exit(int(rest))
-        if word == "kill": os.kill(os.getpid(), int(rest))
-        if word == "say": print(rest, flush=True)
-        seen = {"run": os.getpid(), "env": dict(os.environ), "args": sys.argv[2:],
-                "writes": [writes(os.environ["HOME"]), writes(".")]}
-        stream.write(json.dumps(seen) + "\\n")
-"""
-"""A service that answers, on its port, a line with what it sees."""
-
-
-PATIENCE = 15.0
-"""Seconds that anything may take before a test fails."""
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-async def ask(unit: Unit, line: str = "look", *, within: float | None = None) -> dict[str, Any]:
-    """Send a line to a unit that runs `PROBE` and return its answer, as soon as it answers.
-
-    "look" answers with its `run` (another one after every start), `env` and `args`, and whether it
-    `writes` to its home and working directory; "say TEXT" makes it write that to its output.
-    """
-    async with asyncio.timeout(within or PATIENCE):
-        while True:
-            try:
-                seen: dict[str, Any] = json.loads(await _exchange(unit, line))
-            except (OSError, ValueError):
-                await asyncio.sleep(0.02)
-            else:
-                return seen
-
-
-async def make_end(unit: Unit, line: str) -> None:
-    """Send a line to a unit that ends it, such as "exit 3" or "kill 9"."""
-    await _exchange(unit, line)
-
-
-async def answers(unit: Unit) -> bool:
-    """Return whether anybody listens on the unit's port."""
-    try:
-        await _exchange(unit, "")
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
-async def _exchange(unit: Unit, line: str) -> bytes:
-    """Send a line and return all that comes back, be it nothing because the unit has ended."""
-    reader, writer = await asyncio.open_connection(unit.address, unit.port)
-    try:
-        writer.write(f"{line}\n".encode())
-        return await reader.read()
-    except ConnectionError:
-        return b""
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-async def eventually(
-    question: Callable[[], Awaitable[object]], *, within: float | None = None
-) -> None:
-    """Wait until the answer is true; fail if it is not in time."""
-    async with asyncio.timeout(within or PATIENCE):
-        while not await question():  # noqa: ASYNC110  what is asked sets no event
-            await asyncio.sleep(0.02)
-
-
-def environment(unit: Unit, more: Mapping[str, str] | None = None) -> Env:
-    """Return what a unit is given: where to listen, and more."""
-    everything = {"PORT": str(unit.port), "HOST": unit.address, **(more or {})}
-    return {name: Secret(value) for name, value in everything.items()}
 
 
 class SupervisorContract(Contract):
@@ -191,15 +78,8 @@ class SupervisorContract(Contract):
             python = "/no/program"
 
         def make(mode: str = "serves", *args: str) -> Unit:
-            key = Key(TENANT, f"probe{len(units)}")
-            units.append(
-                Unit(
-                    name=names.unit(key, secrets.token_hex(6)),
-                    key=key,
-                    command=(python, "-c", PROBE, mode, *args),
-                    port=free_port(),
-                )
-            )
+            command = (python, "-c", PROBE, mode, *args)
+            units.append(unit_of(*command, name=f"probe{len(units)}"))
             return units[-1]
 
         return make
@@ -375,12 +255,8 @@ class SupervisorContract(Contract):
             return status is None or status.state is UnitState.FAILED
 
         await eventually(given_up, within=60)
-        mended = Unit(
-            name=unit.name,
-            key=unit.key,
-            command=tuple("serves" if word == "fails" else word for word in unit.command),
-            port=unit.port,
-        )
+        words = ("serves" if word == "fails" else word for word in unit.command)
+        mended = replace(unit, command=tuple(words))
         await supervisor.ensure(mended, environment(mended))
         await ask(mended)
         assert (await supervisor.observe())[unit.name].state is UnitState.RUNNING
@@ -469,7 +345,7 @@ class SupervisorContract(Contract):
     ) -> None:
         await self.optional(self.python)
         unit = make_unit()
-        broken = Unit(name=unit.name, key=unit.key, command=(command, "x"), port=unit.port)
+        broken = replace(unit, command=(command, "x"))
         with pytest.raises(Rejected, match=command):
             await supervisor.ensure(broken, environment(broken, AWKWARD))
         assert unit.name not in await supervisor.observe()
@@ -516,151 +392,3 @@ async def _seconds_of_an_ensure(supervisor: Supervisor, unit: Unit) -> float:
     took = loop.time() - before
     await supervisor.remove(unit.name)
     return took
-
-
-class Exit(Exception):
-    """What a program of the `MemorySupervisor` raises to end badly; `status` is why."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"exited with status {status}")
-
-
-Say: TypeAlias = Callable[[str], None]
-Program: TypeAlias = Callable[[Unit, Env, Say], Awaitable[None]]
-"""What a unit of the `MemorySupervisor` does: with its environment, and a way to write lines."""
-
-
-async def answer(unit: Unit, env: Env, say: Say) -> None:
-    """Listen on the unit's port as `PROBE` does, and answer an HTTP GET with 200.
-
-    A unit with "fails" among its arguments exits at once.
-    """
-    mode = unit.command[3] if len(unit.command) > 3 else "serves"
-    say(f"probe: {mode}")
-    if mode == "fails":
-        raise Exit(3)
-    ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    seen = {
-        "run": secrets.token_hex(8),
-        "env": {name: secret.value for name, secret in env.items()},
-        "args": list(unit.command[4:]),
-        "writes": [True, True],
-    }
-
-    served: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if task := asyncio.current_task():
-            served.add(task)
-        word, _, rest = (await reader.readline()).decode().strip().partition(" ")
-        while word == "GET" and (await reader.readline()).strip():
-            pass  # its headers: a connection closed before they are read is reset
-        if word == "say":
-            say(rest)
-        if word == "exit" and not ending.done():
-            ending.set_exception(Exit(int(rest)))
-        elif word == "kill" and not ending.done():
-            ending.set_exception(RuntimeError(f"killed by signal {rest}"))
-        elif word:
-            writer.write(_answer(word, json.dumps(seen)))
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-    try:
-        async with await asyncio.start_server(serve, unit.address, unit.port):
-            await ending
-    finally:
-        if served:
-            await asyncio.wait(served, timeout=1)
-
-
-def _answer(word: str, text: str) -> bytes:
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text) + 1}\r\nConnection: close\r\n\r\n"
-    return ((head if word == "GET" else "") + text + "\n").encode()
-
-
-@dataclass
-class MemoryUnit:
-    """A unit of the `MemorySupervisor`. `starts`: how often it was started."""
-
-    unit: Unit
-    env: Env
-    status: UnitStatus = UnitStatus(state=UnitState.RUNNING)  # noqa: RUF009  frozen
-    task: asyncio.Task[None] | None = None
-    starts: int = 0
-
-
-@dataclass
-class MemoryHost:
-    """What units run on: it stays when a supervisor is closed. `lines`: what each wrote."""
-
-    units: dict[str, MemoryUnit] = field(default_factory=dict)
-    lines: dict[str, list[str]] = field(default_factory=dict)
-
-
-class MemorySupervisor(Supervisor):
-    """Runs a coroutine for each unit, whatever its command.
-
-    `program`: what they run; by default they answer on their port. `host`: where they run; give
-    the same one to another supervisor and it stands for a new start of Kennel. `problem`: what
-    every call raises, to play a host that is out of reach.
-    """
-
-    name: ClassVar[str] = "memory"
-    survives: ClassVar[bool] = True
-
-    def __init__(
-        self, program: Program = answer, host: MemoryHost | None = None, *, delay: float = 0.01
-    ) -> None:
-        self.host = host or MemoryHost()
-        self.problem: ProviderError | None = None
-        self._program = program
-        self._delay = delay
-
-    async def check(self) -> None:
-        if self.problem:
-            raise self.problem
-
-    async def observe(self) -> Mapping[str, UnitStatus]:
-        await self.check()
-        return {name: unit.status for name, unit in self.host.units.items()}
-
-    async def ensure(self, unit: Unit, env: Env) -> None:
-        await self.check()
-        for name, secret in env.items():
-            if "\0" in secret.value or "=" in name or not name:
-                raise Rejected(f"{unit.name}: {name!r} cannot be passed on")
-        there = self.host.units.get(unit.name)
-        if there and there.status.state is not UnitState.FAILED:
-            return
-        fresh = self.host.units[unit.name] = MemoryUnit(unit, env)
-        fresh.task = asyncio.create_task(self._run(fresh), name=unit.name)
-
-    async def remove(self, unit: str) -> None:
-        await self.check()
-        there = self.host.units.pop(unit, None)
-        if there and there.task:
-            there.task.cancel()
-            await asyncio.gather(there.task, return_exceptions=True)
-
-    async def logs(self, unit: str, lines: int) -> Sequence[str]:
-        await self.check()
-        return self.host.lines.get(unit, [])[-lines:]
-
-    async def _run(self, unit: MemoryUnit) -> None:
-        """Run the program until it ends well; again when it fails, but not more than 5 times."""
-        say = self.host.lines.setdefault(unit.unit.name, []).append
-        while unit.starts < 5:
-            unit.starts += 1
-            unit.status = UnitStatus(state=UnitState.RUNNING)
-            try:
-                await self._program(unit.unit, unit.env, say)
-            except Exception as error:
-                say(f"{unit.unit.name}: {error}")
-                unit.status = UnitStatus(state=UnitState.RESTARTING, reason=str(error))
-                await asyncio.sleep(self._delay)
-            else:
-                del self.host.units[unit.unit.name]
-                return
-        unit.status = UnitStatus(state=UnitState.FAILED, reason=unit.status.reason)

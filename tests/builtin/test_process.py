@@ -14,21 +14,20 @@ import pytest
 
 from kennel.builtin.process import ProcessConfig, ProcessSupervisor, kennel_supervisors
 from kennel.builtin.process.logfile import LogFile, prune
-from kennel.domain import Key, Limits, Ref, Tenant, Unit, UnitState, names
+from kennel.domain import Limits, Unit, UnitState
 from kennel.errors import ConfigError, Rejected
 from kennel.plugin import PluginSettings
 from kennel.plugin.settings import Host
-from kennel.testing.supervisor import (
+from kennel.testing.probe import (
     PROBE,
-    MakeSupervisor,
-    SupervisorContract,
     answers,
     ask,
     environment,
     eventually,
-    free_port,
     make_end,
+    unit_of,
 )
+from kennel.testing.supervisor import MakeSupervisor, SupervisorContract
 
 
 @pytest.fixture
@@ -45,17 +44,6 @@ def config() -> ProcessConfig:
 async def supervisor(config: ProcessConfig, host: Host) -> AsyncIterator[ProcessSupervisor]:
     async with ProcessSupervisor(config, host) as supervisor:
         yield supervisor
-
-
-def unit_of(*command: str, limits: Limits | None = None) -> Unit:
-    key = Key(Tenant("shop", Ref.branch("main")), "api")
-    return Unit(
-        name=names.unit(key, "0123456789ab"),
-        key=key,
-        command=command,
-        port=free_port(),
-        limits=limits or Limits(),
-    )
 
 
 def probe(mode: str = "serves") -> Unit:
@@ -202,12 +190,12 @@ async def test_more_memory_than_allowed_is_not_to_be_had(supervisor: ProcessSupe
 
 
 KENNEL = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from kennel.builtin.process import ProcessConfig, ProcessSupervisor
 from kennel.domain import Key, Ref, Tenant, Unit
 from kennel.plugin.settings import Host
-from kennel.testing.supervisor import PROBE, ask, environment
+from kennel.testing.probe import PROBE, ask, environment
 
 async def main():
     folder = Path(sys.argv[1])
@@ -217,7 +205,7 @@ async def main():
                 command=(sys.executable, "-c", PROBE, "family"))
     async with ProcessSupervisor(ProcessConfig(), host) as supervisor:
         await supervisor.ensure(unit, environment(unit))
-        print((await ask(unit))["run"], flush=True)
+        print(os.getsid((await ask(unit))["run"]), flush=True)  # any of the family may answer
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -244,11 +232,13 @@ async def test_services_die_with_a_killed_kennel_and_the_next_start_sweeps(
             Path(f"/proc/{leader}/cmdline").read_bytes
         )
 
-    await eventually(leader_is_gone, within=5)
-    assert await answers(unit), "its children hold the port: there is something to sweep"
-    async with ProcessSupervisor(config, host) as supervisor:
-        assert not await answers(unit)
-        assert await supervisor.observe() == {}
+    try:
+        await eventually(leader_is_gone, within=5)
+        assert await answers(unit), "its children hold the port: there is something to sweep"
+    finally:
+        async with ProcessSupervisor(config, host) as supervisor:
+            assert not await answers(unit)
+            assert await supervisor.observe() == {}
 
 
 def test_a_log_keeps_its_end_and_does_not_grow(tmp_path: Path) -> None:

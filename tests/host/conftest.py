@@ -1,12 +1,14 @@
 """A real systemd for the tests of this folder."""
 
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kennel.builtin.systemd import SystemdConfig, SystemdSupervisor
 from kennel.plugin.settings import Host
 from kennel.testing.host import Box, NoBox, systemd_box
 from kennel.testing.missing import missing
@@ -46,3 +48,32 @@ def host(box: Box, shared_folder: Path) -> Iterator[Host]:
         (folder / name).mkdir()
     yield Host(state_dir=folder / "state", run_dir=folder / "run")
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def config(box: Box) -> SystemdConfig:
+    """Give settings with short delays."""
+    return SystemdConfig(
+        bus=box.bus, journal=box.journal, restart_delay=0.1, start_limit=3, stop_timeout=0.5
+    )
+
+
+@pytest.fixture
+async def supervisor(config: SystemdConfig, host: Host) -> AsyncIterator[SystemdSupervisor]:
+    """Give a supervisor; what it runs is removed."""
+    async with SystemdSupervisor(config, host) as supervisor:
+        yield supervisor
+        for unit in await supervisor.observe():
+            await supervisor.remove(unit)
+
+
+@pytest.fixture
+def cut() -> Callable[[SystemdSupervisor], None]:
+    """Give what breaks a supervisor's connection to D-Bus, as a restart of the daemon does."""
+
+    def cut(supervisor: SystemdSupervisor) -> None:
+        bus = supervisor._bus._bus
+        if bus and bus.connected and bus._sock:
+            bus._sock.shutdown(socket.SHUT_RDWR)
+
+    return cut

@@ -9,15 +9,10 @@ from string import Template
 import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 
-from kennel.domain import Env, Key, Secret, Unit, names
+from kennel.domain import Env, Secret, Unit
 from kennel.plugin import Supervisor
-from kennel.testing.supervisor import (
-    TENANT,
-    MakeUnit,
-    MemorySupervisor,
-    SupervisorContract,
-    free_port,
-)
+from kennel.testing.probe import unit_of
+from kennel.testing.supervisor import MakeUnit, MemorySupervisor, SupervisorContract
 
 CONTRACT = SupervisorContract()
 
@@ -82,17 +77,8 @@ class Blocks(MemorySupervisor):
         await super().ensure(unit, env)
 
 
-def maker() -> MakeUnit:
-    def make(mode: str = "serves", *args: str) -> Unit:
-        key = Key(TENANT, f"s{free_port()}")
-        return Unit(
-            name=names.unit(key, "0123456789ab"),
-            key=key,
-            command=("python", "-c", "probe", mode, *args),
-            port=free_port(),
-        )
-
-    return make
+def make_unit(mode: str = "serves", *args: str) -> Unit:
+    return unit_of("python", "-c", "probe", mode, *args)
 
 
 Test = Callable[[Supervisor, MakeUnit], Awaitable[None]]
@@ -137,7 +123,7 @@ TESTS: list[Test] = [
 async def test_the_careless_are_caught(
     careless: type[MemorySupervisor], test: Test, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kennel.testing.supervisor.PATIENCE", 0.5)
+    monkeypatch.setattr("kennel.testing.probe.PATIENCE", 0.5)
     with pytest.raises((AssertionError, BlockingError, TimeoutError)), blockbuster_ctx():
         await lived(careless(), test)
 
@@ -152,7 +138,7 @@ async def lived(supervisor: MemorySupervisor, test: Test) -> None:
     """Run a test of the contract; leave nothing running, whatever the supervisor forgot."""
     before = asyncio.all_tasks()
     try:
-        await test(supervisor, maker())
+        await test(supervisor, make_unit)
     finally:
         for task in asyncio.all_tasks() - before:
             task.cancel()

@@ -5,13 +5,13 @@ import pytest
 
 from kennel.errors import Unavailable
 from kennel.plugin import Supervisor
+from kennel.testing.probe import environment
 from kennel.testing.supervisor import (
     MakeSupervisor,
     MakeUnit,
     MemoryHost,
     MemorySupervisor,
     SupervisorContract,
-    environment,
 )
 
 
