@@ -42,7 +42,7 @@ def test_the_demo(box: Box) -> None:
     assert "0 of them failed" in done.stdout
     units = box.run(["systemctl", "list-units", "kennel-*.service", "--all", "--plain"]).stdout
     assert "0 loaded units listed" in units, units
-    assert box.run(["find", "/var/lib", "-maxdepth", "1", "-name", "kennel*"]).stdout == ""
+    assert box.run(["find", "/var/lib", "-maxdepth", "1", "-name", "kennel-demo-*"]).stdout == ""
 
 
 def unit_of_the_documentation() -> str:

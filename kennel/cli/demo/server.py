@@ -12,7 +12,7 @@ from kennel.cli.client import Daemon
 from kennel.cli.demo.place import Place
 from kennel.cli.outcome import Exit, Failure
 
-START = 30.0
+START = 60.0
 STOP = 20.0
 """Seconds it may take to answer, and to end."""
 

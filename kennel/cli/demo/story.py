@@ -17,7 +17,7 @@ from kennel.views import Build, NewProject
 FIRST = "Hello from Kennel"
 SECOND = "Hello again from Kennel"
 PROPOSED = "Good day, from a pull request"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for each thing that should happen by itself."""
 OK, MISSING = 200, 404
 
