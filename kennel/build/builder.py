@@ -84,9 +84,9 @@ class Builder:
 
     async def _fetch(self, job: Job) -> Fetched:
         """Fetch, and try again for as long as the build may take while the host is away."""
+        await job.log.enter(f"fetching {job.build.tenant.ref} of {job.project.full_name}")
         pause = FIRST_PAUSE
         while True:
-            await job.log.enter(f"fetching {job.build.tenant.ref} of {job.project.full_name}")
             try:
                 return await self.git.fetch(job)
             except Unavailable as error:

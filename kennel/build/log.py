@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from kennel.build.lines import LONGEST, plain
@@ -30,6 +31,7 @@ class BuildLog:
         self._left_out = 0
         self._file: BinaryIO | None = None
         self._closed = False
+        self._lock = Lock()
         self.phase = "starting"
 
     async def enter(self, phase: str) -> None:
@@ -53,14 +55,15 @@ class BuildLog:
         await in_thread(self.write, lines)
 
     def write(self, lines: Sequence[str]) -> None:
-        """Write lines, from any thread but one at a time."""
-        if not lines or self._closed:
-            return
-        file = self._file or self._open()
-        file.write(b"".join(self._encoded(line) for line in lines))
-        file.flush()
-        if file.tell() > self._most:
-            self._shorten()
+        """Write lines, from any thread."""
+        with self._lock:  # a step that was cancelled may still be writing
+            if not lines or self._closed:
+                return
+            file = self._file or self._open()
+            file.write(b"".join(self._encoded(line) for line in lines))
+            file.flush()
+            if file.tell() > self._most:
+                self._shorten()
 
     def _encoded(self, line: str) -> bytes:
         cut = plain(line)
@@ -96,9 +99,10 @@ class BuildLog:
 
     def close(self) -> None:
         """Write no more: what still comes is dropped."""
-        self._closed = True
-        if self._file:
-            self._file.close()
+        with self._lock:
+            self._closed = True
+            if self._file:
+                self._file.close()
 
 
 def _created(path: Path) -> BinaryIO:

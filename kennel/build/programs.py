@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from kennel.build.lines import CHUNK, batches
 from kennel.build.sandbox import UNIT, Reach, Sandbox
@@ -80,12 +81,12 @@ class Programs:
         try:
             output = await _talk(process, feed, listen, most_output)
         except BaseException:
-            await self._end(name, process, unit=apart)
+            await _surely(self._end(name, process, unit=apart))
             raise
         if _is_closed(process):
             await in_thread(self._sessions.forget, name)
         else:  # it is over, and something that it started is not
-            await self._end(name, process, unit=apart)
+            await _surely(self._end(name, process, unit=apart))
         return Finished(status=process.returncode or 0, output=output)
 
     async def _end(self, name: str, process: asyncio.subprocess.Process, *, unit: bool) -> None:
@@ -152,6 +153,19 @@ async def _exit(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def _surely(work: Coroutine[Any, Any, None]) -> None:
+    """Do something to its end, even if whoever waits for it is cancelled once more meanwhile."""
+    task, cancelled = asyncio.create_task(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _is_closed(process: asyncio.subprocess.Process) -> bool:

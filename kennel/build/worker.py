@@ -1,6 +1,7 @@
 """Takes builds from the queue, several at a time, and records what came of them."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
@@ -92,23 +93,29 @@ class Worker:
         self._in_background(self._tidy())
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), EVERY)
-        except TimeoutError:
-            return
+        # Not wait_for: before Python 3.12 that loses a cancellation that comes with the wake-up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await self._woken.wait()
 
     async def stop(self) -> None:
         """End what is under way and put it back into the queue. May be repeated."""
         tasks = [*self._running.values(), *self._later]
         for task in tasks:
-            task.cancel()
+            self._cancel_once(task)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    def _cancel_once(task: asyncio.Task[None]) -> None:
+        """Cancel a task, unless it is ending for that reason: that must not be cut short."""
+        if not task.cancelling():
+            task.cancel()
 
     async def cancel_superseded(self) -> None:
         """End the builds that nobody wants any more."""
         for build_id, task in [*self._running.items()]:
             if not await self._store.read(partial(builds.wanted, build_id=build_id)):
-                task.cancel()
+                self._cancel_once(task)
 
     async def _fill(self) -> None:
         """Take builds for as long as there is room for them."""

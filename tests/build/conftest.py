@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -76,8 +77,9 @@ class Repository:
 
     def git(self, *words: str) -> str:
         done = subprocess.run(
-            ["git", *words], cwd=self.path, env=GIT, capture_output=True, text=True, check=True
+            ["git", *words], cwd=self.path, env=GIT, capture_output=True, text=True, check=False
         )
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def commit(self, files: Mapping[str, str], branch: str = "main") -> str:
@@ -235,3 +237,15 @@ def settings_for(folder: Path, nix_store: Mapping[str, str], **build: object) ->
 @pytest.fixture
 def simple_flake() -> str:
     return SIMPLE
+
+
+@pytest.fixture(name="flake")
+def flake_fixture() -> Callable[..., str]:
+    return flake
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
