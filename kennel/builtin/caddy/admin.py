@@ -3,6 +3,7 @@
 Format: https://caddyserver.com/docs/api
 """
 
+import asyncio
 import json
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,9 @@ Json = dict[str, Any]
 UNIX = "unix/"
 TIMEOUT = 30.0
 """Seconds for one call. A write answers when the new configuration is in force."""
+
+AGAIN = 0.02
+"""Seconds until a request is sent again whose connection was closed."""
 
 
 class Stale(Exception):
@@ -91,17 +95,19 @@ class Admin:
     async def _send(
         self, build: Any, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> httpx.Response:
-        """Send a request, twice if need be.
+        """Send a request, again if need be.
 
-        After a change Caddy closes every connection. Nothing is done twice for it: a write says
-        which configuration it is for.
+        With each change, somebody else's too, Caddy closes the connections that there are.
+        Nothing is done twice for it: a write says which configuration it is for.
         """
-        for last in (False, True):
+        for last in (False, False, True):
             try:
                 return await self._client.send(build(method, path, content=body, headers=headers))
             except httpx.TransportError as error:
-                if last or isinstance(error, httpx.TimeoutException):
+                away = isinstance(error, httpx.TimeoutException | httpx.ConnectError)
+                if last or away:
                     raise Unavailable(self._silence(error)) from error
+                await asyncio.sleep(AGAIN)
         raise AssertionError  # pragma: no cover - the loop ends in one of the two
 
     def _silence(self, error: Exception) -> str:

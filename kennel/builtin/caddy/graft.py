@@ -65,7 +65,7 @@ class Graft:
         server["routes"] = [
             self._route(routes),
             *(server.get("routes") or []),
-            {"@id": UNKNOWN, "match": [{"host": [f"*.{self.domain}"]}], **no_deployment()},
+            self._unknown(),
         ]
         if self._decides_tls:
             self._add_policy(apps.setdefault("tls", {}), routes)
@@ -73,15 +73,20 @@ class Graft:
     def _route(self, routes: Collection[Route]) -> Json:
         """Return Kennel's route.
 
-        Where certificates are not Kennel's business its hosts are named one level deeper: Caddy
-        orders certificates for the hosts that a server's own routes name.
+        Caddy looks after certificates for the hosts that a server's own routes name, and sends
+        plain HTTP on to them. Where that is not Kennel's business they are named one level deeper.
         """
         table = subroute(routes, self.live, self.config.stream_close_delay, [])
-        hosts = sorted(host for route in routes for host in route.hosts)
+        hosts = sorted({host for route in routes for host in route.hosts})
         named = {"match": [{"host": hosts}], "handle": [table], "terminal": True}
         if self._decides_tls:
             return {"@id": ROUTE, **named}
-        return {"@id": ROUTE, "handle": [{"handler": "subroute", "routes": [named]}]}
+        return {"@id": ROUTE, **_deeper(named)}
+
+    def _unknown(self) -> Json:
+        """Return the last route: deeper too, or Caddy would order a wildcard certificate."""
+        below = {"match": [{"host": [f"*.{self.domain}"]}], **no_deployment()}
+        return {"@id": UNKNOWN, **_deeper(below)}
 
     def _server(self) -> Json:
         made: Json = {"@id": SERVER, "listen": [f":{self._port}"]}
@@ -91,7 +96,7 @@ class Graft:
 
     def _add_policy(self, tls: Json, routes: Collection[Route]) -> None:
         automation = tls.setdefault("automation", {})
-        hosts = [host for route in routes for host in route.hosts]
+        hosts = {host for route in routes for host in route.hosts}
         ours = {"@id": POLICY, **policy(self.config, hosts)}
         automation["policies"] = [ours, *(automation.get("policies") or [])]
         if not automation.get("on_demand"):
@@ -108,6 +113,10 @@ def server_on(servers: Json, port: int) -> str | None:
         if wide is not None
     ]
     return min(found)[1] if found else None
+
+
+def _deeper(route: Json) -> Json:
+    return {"handle": [{"handler": "subroute", "routes": [route]}]}
 
 
 def _listens(addresses: Collection[str], port: int) -> bool | None:

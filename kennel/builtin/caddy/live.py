@@ -64,12 +64,16 @@ class Live:
 
     def _observe(self) -> Iterator[tuple[Tenant, str]]:
         with os.scandir(self.links) as entries:
-            links = [e.name for e in entries if e.is_symlink() and not e.name.startswith(".")]
-        for name in links:
-            digest = self._target(name)
-            tenant = self._owner(name)
-            if digest and tenant and (self.links / name).is_dir():
-                yield tenant, digest
+            for entry in entries:
+                if not entry.is_symlink() or entry.name.startswith("."):
+                    continue
+                try:
+                    entry.stat()  # of what it leads to: a link to nothing is not live
+                    digest = os.readlink(entry.path).rpartition("/")[2]  # noqa: PTH115  a thousand times
+                except OSError:
+                    continue
+                if tenant := self._owner(entry.name):
+                    yield tenant, digest
 
     def _owner(self, name: str) -> Tenant | None:
         """Return whose link it is. Names are unique and never pass on, so it is read once."""

@@ -59,6 +59,7 @@ class CaddyRouter(Router):
         self._state = host.state_dir / "caddy"
         self._live = Live(host.run_dir)
         self._links = Links()
+        self._caddy: Caddy | None = None
         self._routes: frozenset[Route] | None = None
         self._seen: Seen | None = None
         self._verdict = False
@@ -84,8 +85,6 @@ class CaddyRouter(Router):
         if self._caddy:
             await self._caddy.stop()
         await self._admin.__aexit__(kind, error, trace)
-
-    _caddy: Caddy | None = None
 
     async def _start_own(self) -> None:
         binary = await program.find(self._config.binary)
@@ -177,7 +176,8 @@ class CaddyRouter(Router):
                     await self._write(table)
                 except Stale:
                     continue
-                self._routes, self._seen = table, None
+                if table != self._routes:
+                    self._routes, self._seen = table, None
                 return
         raise Unavailable(
             f"Caddy's configuration at {self._admin.place} changes faster than it can be written"
@@ -186,6 +186,8 @@ class CaddyRouter(Router):
     async def _write(self, routes: frozenset[Route]) -> None:
         """Write the table in one call, and nothing if it is there."""
         seen = await self._refuse_old()
+        if routes == self._routes == self._in_force(seen):
+            return
         config = seen.config
         wanted = self._shape(config, routes)
         if wanted == config:

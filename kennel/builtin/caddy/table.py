@@ -11,6 +11,7 @@ proxies that Caddy would have to build anew whenever one host is added.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def subroute(routes: Iterable[Route], live: Path, close_delay: int, rest: list[J
     return {
         "handler": "subroute",
         "routes": [
-            *(_host(route, live) for route in sorted(routes)),
+            *(_host(route, str(live)) for route in sorted(routes, key=_order) if route.hosts),
             _when(KIND, ["service"], _guarded(UPSTREAM, _proxy(close_delay))),
             _when(KIND, ["site", "spa"], _guarded(ROOT, *_site())),
             *rest,
@@ -58,13 +59,20 @@ def no_deployment() -> Json:
     return {"handle": [pages.answer(pages.NO_DEPLOYMENT, 404)]}
 
 
-def _host(route: Route, live: Path) -> Json:
+def _order(route: Route) -> tuple[str, tuple[str, ...]]:
+    return str(route.key), route.hosts
+
+
+_folder_name = lru_cache(maxsize=1 << 14)(names.tenant)
+
+
+def _host(route: Route, live: str) -> Json:
     """Return the route that looks up where a host's requests go.
 
     The ETag is read before the root: a switch between the two then gives the new content under
     the old ETag, which the next request puts right, and never the other way round.
     """
-    place = live / names.tenant(route.key.tenant) / route.key.name
+    place = f"{live}/{_folder_name(route.key.tenant)}/{route.key.name}"
     if not route.site:
         handlers = [_vars({KIND: "service", UPSTREAM: f"{{file.{place}.upstream}}"})]
     else:

@@ -3,9 +3,11 @@
 import asyncio
 import copy
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from kennel.builtin.caddy import CaddyRouter, Config
@@ -67,6 +69,22 @@ async def test_others_are_served_as_before(
             assert (await visit(router, "any.contract.localhost")).text == "a wildcard"
         await router.publish([])
         assert await foreign.get() == foreign.config
+
+
+async def test_routes_that_contradict_each_other_break_nothing(
+    make_foreign: Any, make_grafted: Any, ports: tuple[int, int], visit: Any
+) -> None:
+    """The store sees to it that there are none; if there were, one of them is served."""
+    foreign = await make_foreign({"http": {"servers": {"srv0": server(ports[0])}}})
+    table = [*TABLE, service(OTHER, "api", HOST), service(OTHER, "none")]
+    async with make_grafted(foreign, tls="none") as router:
+        await router.publish(table)
+        assert (await router.observe()).routes == frozenset(table)
+        assert (await visit(router, HOST)).status == 503
+    config = Config(admin=foreign.admin, tls="internal")
+    graft = Graft(config=config, live=Path("/live"), domain="contract.localhost", permission="")
+    policy = graft.document({}, table)["apps"]["tls"]["automation"]["policies"][0]
+    assert policy["subjects"] == [HOST]
 
 
 async def test_what_nobody_has_is_404_below_kennels_domain_only(
@@ -212,7 +230,7 @@ async def test_certificates_of_others_stay_theirs(
         assert await foreign.get() == foreign.config
 
 
-async def test_encrypted_hosts_in_a_foreign_caddy(
+async def test_a_certificate_is_had_when_a_host_is_first_visited(
     make_foreign: Any, host: Host, api: Any, ports: tuple[int, int], visit: Any
 ) -> None:
     theirs = {
@@ -231,8 +249,14 @@ async def test_encrypted_hosts_in_a_foreign_caddy(
     async with CaddyRouter(config, known) as router, serving("safe") as upstream:
         await router.switch(MAIN, {"api": upstream})
         await router.publish(TABLE)
+        await asyncio.sleep(0.5)
+        certificates = foreign.folder / "storage" / "certificates"
+        assert not list(certificates.rglob("*.crt"))
         assert (await visit(router, HOST)).text == "safe"
-        assert api.asked == [HOST]
+        assert [made.stem for made in certificates.rglob("*.crt")] == [HOST]
+        verify = ssl._create_unverified_context()
+        with pytest.raises(httpx.ConnectError):
+            await visit(router, "nobody.contract.localhost", verify=verify)
 
 
 async def test_certificates_are_never_ordered_where_they_are_others_business(
@@ -243,7 +267,8 @@ async def test_certificates_are_never_ordered_where_they_are_others_business(
     graft = Graft(config=config, live=place, domain="contract.localhost", permission="")
     made = graft.document({"apps": {"http": {"servers": {"s": {"listen": [":443"]}}}}}, TABLE)
     routes = made["apps"]["http"]["servers"]["s"]["routes"]
-    assert HOST not in json.dumps([route.get("match") for route in routes])
+    assert [route.get("match") for route in routes] == [None, None]
+    assert HOST in json.dumps(routes)
     assert "tls" not in made["apps"]
 
 
