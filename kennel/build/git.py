@@ -27,6 +27,8 @@ MOST_ANSWER = 1024 * 1024
 NETWORK = "https:http:ssh:git"
 """The protocols git may speak. `file` comes to it where the repository is registered as a path."""
 
+UNTRUSTED = "a submodule of {} (which gets no credentials, for nobody trusts this commit)"
+
 COMMON = {
     "core.hooksPath": "/dev/null",
     "core.sharedRepository": "0644",  # builds read mirrors as another user; nobody else gets here
@@ -164,7 +166,10 @@ class Git:
             most_output=MOST_ANSWER,
         )
         if done.status:
-            raise explained(job.build.tenant.ref, way, job.log.clean("\n".join(said)))
+            where = way.url if way is not None else "the mirror"
+            if "submodule" in words:
+                where = f"a submodule of {where}" if job.build.trusted else UNTRUSTED.format(where)
+            raise explained(job.build.tenant.ref, where, job.log.clean("\n".join(said)))
         return done.output
 
     def _env(self, way: Access | None, *, allow_file: bool) -> dict[str, str]:
@@ -255,9 +260,8 @@ MEANINGS = (
 """What git says, what it is, and what to tell people after the URL. The first that fits counts."""
 
 
-def explained(ref: Ref, way: Access | None, said: str) -> Exception:
+def explained(ref: Ref, url: str, said: str) -> Exception:
     """Return the error that git's words stand for, for whoever has to act."""
-    url = way.url if way is not None else "the mirror"
     if "couldn't find remote ref" in said:
         return RefGone(f"{ref} is gone from {url}")
     for pattern, kind, advice in MEANINGS:

@@ -146,7 +146,7 @@ class Worker:
             await self._interrupted(job)
             raise
         finally:
-            await in_thread(record.close)
+            record.close()  # here and now: waiting could be cancelled
         self._in_background(self._tidy(job))
 
     async def _outcome(self, job: Job) -> str:
