@@ -1,7 +1,7 @@
 """How often something that keeps going wrong is tried again."""
 
 import time
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -29,3 +29,7 @@ class Backoff(Generic[K]):
         count, last = self._tries[key]
         pause = min(FIRST * 2.0 ** (count - 1), LONGEST)
         return max(0.0, last + pause - time.monotonic())
+
+    def keep(self, keys: Collection[K]) -> None:
+        """Forget the tries of everything else."""
+        self._tries = {key: tries for key, tries in self._tries.items() if key in keys}

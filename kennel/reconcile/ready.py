@@ -63,8 +63,12 @@ class Probe:
             return await _connects(unit)
         url = f"http://{unit.address}:{unit.port}{ready.path}"
         try:
-            answer = await self._client.get(url, headers={"host": host})
-        except httpx.TimeoutException:
+            async with (
+                asyncio.timeout(PROBE_TIMEOUT),
+                self._client.stream("GET", url, headers={"host": host}) as answer,
+            ):
+                pass  # its body may have no end
+        except (httpx.TimeoutException, TimeoutError):
             return f"GET {url}: no answer within {PROBE_TIMEOUT:g} s"
         except httpx.HTTPError as error:
             return f"GET {url}: {_plain(error, unit)}"

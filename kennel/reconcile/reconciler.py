@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -20,11 +20,15 @@ from kennel.errors import KennelError, ProviderError
 from kennel.plan import Actual, Plan, Steps, Wanted, make_plan, routes_of
 from kennel.plugin import RouterState
 from kennel.reconcile.backoff import Backoff
-from kennel.reconcile.settle import Providers, Rules, Settler
+from kennel.reconcile.providers import Providers, Rules
+from kennel.reconcile.settle import Settler
+from kennel.reconcile.table import Table
 from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, snapshot, tenants
 
 log = structlog.get_logger(__name__)
+SOON = 5.0
+"""Seconds until something that went wrong is tried again, where nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +66,23 @@ class Reconciler:
         self._providers = providers
         self._rules = rules
         self._every = every
-        self._settler = Settler(store, providers, rules, fingerprint, self._publish)
-        self._places = asyncio.Semaphore(parallel)
+        self._table = Table(providers.router, self.wanted, on_publish)
+        self._settler = Settler(
+            store, providers, rules, fingerprint, self._table.publish, parallel=parallel
+        )
         self._wake = asyncio.Event()
         self._settling: dict[Tenant, Settling] = {}
         self._backoff: Backoff[Tenant] = Backoff()
-        self._publishing = asyncio.Lock()
-        self._published: frozenset[Route] | None = None
-        self._upcoming: dict[Tenant, frozenset[Route]] = {}
+        self._tried: dict[Tenant, Steps] = {}
+        self._asked_again: set[Tenant] = set()
         self._cached: tuple[int, list[Wanted]] | None = None
         self._projects_left = True
         self.world: World | None = None
         self.troubles: dict[Tenant, str] = {}
         self.passes = 0
+        """Passes that came to their end."""
+        self.tries = 0
+        """Passes that were begun and are over, well or not: the loop is alive."""
         self.last_pass_seconds = 0.0
         self._on_publish = on_publish
 
@@ -107,7 +115,9 @@ class Reconciler:
             log.exception("a pass failed")
         else:
             return min(self._every, plan.again_in or self._every)
-        return min(self._every, 5.0)
+        finally:
+            self.tries += 1
+        return min(self._every, SOON)
 
     async def run_pass(self) -> Plan:
         """Observe, plan, publish the routes, start settling whoever needs it.
@@ -115,19 +125,31 @@ class Reconciler:
         Raises ProviderError when the supervisor cannot be asked: nothing is done blindly.
         """
         begun = time.perf_counter()
+        busy = set(self._settling)
         world = await self.look()
         self.world = world
         if self.passes == 0:
             self._on_publish(world.plan.routes)
-        if world.plan.publish:
-            await self._publish_plan(world.plan)
-        for wanted in world.wanted:
-            if steps := world.plan.steps.get(wanted.record.tenant):
-                self._begin(wanted, steps)
+        pauses = [world.plan.again_in]
+        if world.plan.publish and not await self._table.restore():
+            pauses.append(SOON)
+        self._forget_what_is_over(world)
+        pauses += [self._take(one, world.plan, busy) for one in world.wanted]
         await self._forget_projects(world)
         self.passes += 1
         self.last_pass_seconds = time.perf_counter() - begun
-        return world.plan
+        return replace(world.plan, again_in=min((p for p in pauses if p is not None), default=None))
+
+    def _take(self, wanted: Wanted, plan: Plan, busy: set[Tenant]) -> float | None:
+        """Begin, unless what was seen of the tenant is old by now: it was settled meanwhile."""
+        tenant = wanted.record.tenant
+        steps = plan.steps.get(tenant)
+        if steps is None:
+            return None
+        if tenant in busy and tenant not in self._settling:
+            self.wake()
+            return None
+        return self._begin(wanted, steps)
 
     async def settled(self) -> None:
         """Run passes until there is nothing left to do but wait. For tests and benchmarks."""
@@ -170,75 +192,71 @@ class Reconciler:
         routes = frozenset(route for one in wanted for route in routes_of(one))
         return RouterState(routes=routes, live=live)
 
-    # Routes.
-
-    async def _publish_plan(self, plan: Plan) -> None:
-        """Write the table of the plan, with the routes of tenants that are becoming live."""
-        async with self._publishing:
-            self._published = None
-            try:
-                await self._write(plan.routes)
-            except ProviderError as error:
-                log.warning("cannot publish routes", reason=str(error))
-
-    async def _publish(self, tenant: Tenant, routes: frozenset[Route]) -> None:
-        """Make sure that the routes of a tenant that is becoming live are in the table."""
-        self._upcoming[tenant] = routes
-        async with self._publishing:
-            if self._published is None or not routes <= self._published:
-                stored = [route for one in await self.wanted() for route in routes_of(one)]
-                await self._write(frozenset(stored))
-
-    async def _write(self, stored: frozenset[Route]) -> None:
-        others = {route for route in stored if route.key.tenant not in self._upcoming}
-        table = frozenset(others.union(*self._upcoming.values()))
-        self._on_publish(table)  # before: the proxy may ask at once whether a host is ours
-        await self._providers.router.publish(table)
-        self._published = table
-
     # Tenants.
 
-    def _begin(self, wanted: Wanted, steps: Steps) -> None:
-        """Start settling a tenant, unless that is under way or was tried just now."""
+    def _begin(self, wanted: Wanted, steps: Steps) -> float | None:
+        """Start settling a tenant, unless that is under way or was tried just now.
+
+        Return the seconds after which it may be tried again.
+        """
         tenant = wanted.record.tenant
         if current := self._settling.get(tenant):
-            if _is_overtaken(current.steps, steps):
+            if not _is_overtaken(current.steps, steps):
+                self._asked_again |= {tenant} if steps != current.steps else set()
+            elif not current.task.cancelling():
                 current.task.cancel()
-            return
-        if self._is_waiting(tenant, steps):
-            return
+            return None
+        if pause := self._pause(tenant, steps):
+            return pause
         task = asyncio.create_task(self._attempt(wanted, steps), name=f"settle {tenant}")
         self._settling[tenant] = Settling(steps, task)
         task.add_done_callback(partial(self._ended, tenant))
+        return None
 
     async def _attempt(self, wanted: Wanted, steps: Steps) -> None:
         tenant = wanted.record.tenant
-        async with self._places:
-            if steps.start:
-                self._backoff.note(tenant)
-            try:
-                await self._settler.settle(wanted, steps)
-            except KennelError as error:
-                log.warning("cannot settle", tenant=str(tenant), reason=str(error))
-                self.troubles[tenant] = str(error)
-                return
-            except Exception as error:  # a bug in one plugin must not cost the other tenants
-                log.exception("settling failed", tenant=str(tenant))
-                self.troubles[tenant] = f"internal error: {type(error).__name__}"
-                return
-        self.troubles.pop(tenant, None)
-        self.wake()
+        again = bool(steps.start) or steps == self._tried.get(tenant)
+        self._tried[tenant] = steps
+        if again:
+            self._backoff.note(tenant)
+        try:
+            await self._settler.settle(wanted, steps)
+        except KennelError as error:
+            log.warning("cannot settle", tenant=str(tenant), reason=str(error))
+            self.troubles[tenant] = str(error)
+        except Exception as error:  # a bug in one plugin must not cost the other tenants
+            log.exception("settling failed", tenant=str(tenant))
+            self.troubles[tenant] = f"internal error: {type(error).__name__}"
+        else:
+            self.troubles.pop(tenant, None)
+            self.wake()
+            return
+        if not again:
+            self._backoff.note(tenant)
 
-    def _is_waiting(self, tenant: Tenant, steps: Steps) -> bool:
-        """Return whether what keeps going wrong was tried too recently. A new build never is."""
-        again = bool(steps.start) or tenant in self.troubles
-        return steps.deploy is None and again and self._backoff.wait(tenant) > 0
+    def _pause(self, tenant: Tenant, steps: Steps) -> float:
+        """Return how long to wait with what keeps going wrong. What is new never waits."""
+        tried = self._tried.get(tenant, Steps())
+        if steps.evict and not tried.evict:
+            return 0.0
+        if steps.deploy is not None and steps.deploy != tried.deploy:
+            return 0.0
+        again = bool(steps.start) or tenant in self.troubles or steps == tried
+        return self._backoff.wait(tenant) if again else 0.0
 
     def _ended(self, tenant: Tenant, task: asyncio.Task[None]) -> None:
         del self._settling[tenant]
-        self._upcoming.pop(tenant, None)
-        if task.cancelled():
+        self._table.settled(tenant)
+        if task.cancelled() or tenant in self._asked_again:
+            self._asked_again.discard(tenant)
             self.wake()
+
+    def _forget_what_is_over(self, world: World) -> None:
+        """Drop what was remembered of tenants that need nothing any more, or are gone."""
+        busy = world.plan.steps.keys() | self._settling.keys()
+        self.troubles = {t: why for t, why in self.troubles.items() if t in busy}
+        self._tried = {t: steps for t, steps in self._tried.items() if t in busy}
+        self._backoff.keep({one.record.tenant for one in world.wanted})
 
     async def _forget_projects(self, world: World) -> None:
         """Drop the rows of removed projects once their last tenant is gone."""
@@ -253,4 +271,6 @@ def _is_overtaken(current: Steps, needed: Steps) -> bool:
     """Return whether what is under way is not wanted any more: a newer build, or the end."""
     if needed.evict:
         return not current.evict
-    return current.deploy is not None and needed.deploy != current.deploy
+    if needed.deploy is None:
+        return current.deploy is not None
+    return needed.deploy != current.deploy and bool(current.deploy or current.start)

@@ -1,0 +1,90 @@
+"""Units of generations: started, waited for, stopped."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from kennel.crashpoint import reached
+from kennel.domain import Env, Limits, Manifest, Tenant, Unit, UnitState
+from kennel.plan import Generation
+from kennel.reconcile import variables
+from kennel.reconcile.providers import Providers, Rules
+from kennel.reconcile.ready import Probe
+from kennel.store import Store, releases
+
+
+class Units:
+    """Does to units what has to be done, for not more than `parallel` tenants at a time.
+
+    Only the work counts, not waiting for what was started: who waits keeps nobody from working.
+    """
+
+    def __init__(self, store: Store, providers: Providers, rules: Rules, parallel: int) -> None:
+        self._store = store
+        self._providers = providers
+        self._limits = rules.limits
+        self._places = asyncio.Semaphore(parallel)
+        self._probe = Probe()
+
+    async def close(self) -> None:
+        await self._probe.close()
+
+    async def given(self, tenant: Tenant, manifest: Manifest) -> Env:
+        """Give the tenant its resources. Raises ProviderError."""
+        async with self._places:
+            return await variables.provisioned(tenant, manifest, self._providers.provisioners)
+
+    async def start(self, generation: Generation, env: Env) -> None:
+        """Start a generation. Raises ProviderError if it cannot be executed."""
+        unit = self._unit(generation)
+        async with self._places:
+            await self._providers.supervisor.ensure(
+                unit, variables.listening(env, port=generation.port)
+            )
+        reached("unit-started")
+
+    async def wait(self, generation: Generation, host: str) -> None:
+        """Wait until a generation is ready. Raises NotReady."""
+
+        async def ended() -> str | None:
+            status = (await self._providers.supervisor.observe()).get(generation.unit)
+            if status is None:
+                return "it ended"
+            return f"it failed ({status.reason})" if status.state is UnitState.FAILED else None
+
+        ready = generation.service.ready
+        await self._probe.wait(self._unit(generation), ready, host=host, ended=ended)
+
+    async def stop(self, generations: Sequence[Generation]) -> None:
+        """Stop generations and forget them."""
+        if not generations:
+            return
+        await asyncio.gather(*(self._providers.supervisor.remove(g.unit) for g in generations))
+        reached("unit-stopped")
+        await self._store.write(partial(releases.drop, generation_ids=[g.id for g in generations]))
+        reached("generations-dropped")
+
+    def _unit(self, generation: Generation) -> Unit:
+        return Unit(
+            name=generation.unit,
+            key=generation.key,
+            command=generation.command,
+            port=generation.port,
+            limits=within(generation.service.limits, self._limits),
+            fields={"KENNEL_BUILD": str(generation.build)},
+        )
+
+
+def within(asked: Limits, allowed: Limits) -> Limits:
+    """Return what a service asked for, as far as it is allowed."""
+
+    def least(one: int | None, other: int | None) -> int | None:
+        return other if one is None else one if other is None else min(one, other)
+
+    return replace(
+        allowed,
+        memory_max=least(asked.memory_max, allowed.memory_max),
+        cpu_weight=least(asked.cpu_weight, allowed.cpu_weight),
+        tasks_max=least(asked.tasks_max, allowed.tasks_max),
+    )
