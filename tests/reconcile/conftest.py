@@ -31,6 +31,7 @@ class Town:
     provisioner: MemoryProvisioner
     reconciler: Reconciler
     drain: float = 0.0
+    parallel: int = 16
     commits: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def restarted(self) -> "Town":
@@ -110,7 +111,14 @@ def make_reconciler(town: Town) -> Reconciler:
         limits=Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
         drain=town.drain,
     )
-    return Reconciler(town.store, providers, rules, Fingerprint(town.folder / "key"), every=60.0)
+    return Reconciler(
+        town.store,
+        providers,
+        rules,
+        Fingerprint(town.folder / "key"),
+        every=60.0,
+        parallel=town.parallel,
+    )
 
 
 @pytest.fixture
