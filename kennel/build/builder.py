@@ -9,9 +9,10 @@ from pathlib import Path
 
 from kennel.build import executable, manifest
 from kennel.build.devenv import Devenv
+from kennel.build.evaluation import Declared
 from kennel.build.git import Fetched, Git
 from kennel.build.job import Job
-from kennel.build.nix import Evaluation, Nix, Source, Vanished, check_packages
+from kennel.build.nix import Nix, Source
 from kennel.build.places import Places, shared
 from kennel.build.programs import Programs
 from kennel.build.sandbox import Sandbox
@@ -71,16 +72,12 @@ class Builder:
         reached("commit-fetched")
         await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
         async with self._source(job, fetched) as source:
-            declared, evaluation = await self._declared(job, fetched, source)
-            check_packages(declared, evaluation)
-            reached("manifest-read")
-            await job.log.enter(f"building {', '.join(sorted(declared.packages))}")
-            evaluation, paths = await self._build(job, source, declared, evaluation)
-        programs = {name: p.program for name, p in evaluation.packages.items() if p}
-        outputs, warnings = await in_thread(executable.outputs, declared, paths, programs)
+            done = await self._build(job, fetched, source)
+        paths, programs = _results(done)
+        outputs, warnings = await in_thread(executable.outputs, done.manifest, paths, programs)
         await job.log.say(*warnings)
         reached("packages-built")
-        return Built(manifest=declared, outputs=outputs)
+        return Built(manifest=done.manifest, outputs=outputs)
 
     async def _fetch(self, job: Job) -> Fetched:
         """Fetch, and try again for as long as the build may take while the host is away."""
@@ -122,22 +119,18 @@ class Builder:
         finally:
             await in_thread(shutil.rmtree, target, ignore_errors=True)
 
-    async def _declared(
-        self, job: Job, fetched: Fetched, source: Source
-    ) -> tuple[Manifest, Evaluation]:
-        """Return what a commit declares: in its flake, else through devenv."""
+    async def _build(self, job: Job, fetched: Fetched, source: Source) -> Declared:
+        """Build what a commit declares: in its flake, else through devenv."""
         await job.log.enter("evaluating what the commit declares")
-        has_flake, has_devenv = "flake.nix" in fetched.files, "devenv.nix" in fetched.files
-        if has_flake:
-            found = await self._nix.evaluate(job, source, None)
-            if bytes(found.kennel) != b"null":
-                return manifest.parse(bytes(found.kennel)), found
-        if not has_devenv:
+        has_flake = "flake.nix" in fetched.files
+        if has_flake and (built := await self._nix.build(job, source)):
+            return built
+        if "devenv.nix" not in fetched.files:
             raise BuildError(UNDECLARED)
-        declared = await self._ask_devenv(job, fetched)
-        if not has_flake:
+        known = await self._ask_devenv(job, fetched)
+        if not has_flake or not (built := await self._nix.build(job, source, known)):
             raise BuildError(NO_FLAKE)
-        return declared, await self._nix.evaluate(job, source, sorted(declared.packages))
+        return built
 
     async def _ask_devenv(self, job: Job, fetched: Fetched) -> Manifest:
         async with self._checkout(job, fetched, "devenv") as folder:
@@ -145,16 +138,14 @@ class Builder:
             answer = await self._devenv.manifest(job, folder, home, self._nix.env(home))
         return manifest.parse(answer)
 
-    async def _build(
-        self, job: Job, source: Source, declared: Manifest, evaluation: Evaluation
-    ) -> tuple[Evaluation, dict[str, str]]:
-        """Build, and evaluate once more if garbage was collected in between."""
-        try:
-            return evaluation, await self._nix.build(job, evaluation)
-        except Vanished as error:
-            await job.log.say(str(error), "evaluating again: garbage was collected in between")
-        again = await self._nix.evaluate(job, source, sorted(declared.packages))
-        return again, await self._nix.build(job, again)
+
+def _results(done: Declared) -> tuple[dict[str, str], dict[str, str | None]]:
+    """Return the path and the `meta.mainProgram` of every package."""
+    packages = {name: p for name, p in done.evaluation.packages.items() if p is not None}
+    return (
+        {name: package.path for name, package in packages.items()},
+        {name: package.program for name, package in packages.items()},
+    )
 
 
 def _sandbox(settings: Settings, places: Places) -> Sandbox | None:

@@ -1,8 +1,9 @@
-# What a flake declares, and the derivations of the packages it needs, in one evaluation.
+# What a flake declares, told in a trace, and the derivations of all it needs, to be built at once.
 #
 # url: a locked reference to the flake. system: such as "x86_64-linux".
 # wanted: the names of packages, or null to read them from the flake's own output `kennel`.
-{ url, system, wanted }:
+# mark: begins the trace; the flake does not know it.
+{ url, system, wanted, mark }:
 let
   flake = builtins.getFlake url;
   declared = flake.kennel or null;
@@ -25,26 +26,41 @@ let
     if wanted != null then wanted
     else builtins.concatMap packagesIn [ "services" "sites" "static_sites" ];
 
+  isDerivation = package: builtins.isAttrs package && package ? drvPath;
   describe = name:
     let package = packages.${name};
     in {
       inherit name;
       value =
         if !(packages ? ${name}) then null
-        else if !(builtins.isAttrs package && package ? drvPath) then { derivation = null; }
+        else if !(isDerivation package) then { derivation = null; }
         else {
           derivation = package.drvPath;
-          output = package.outputName or "out";
+          path = package.outPath;
           program = package.meta.mainProgram or null;
         };
     };
-in
-{
-  inherit kennel;
-  packages = builtins.listToAttrs (map describe names);
-  there = builtins.attrNames packages;
-  # What strings of `kennel`, such as arguments, refer to: it has to be built too.
+
+  # What strings of `kennel`, such as arguments, refer to has to be there too.
   needs =
     if wanted != null || kennel == null then { }
     else builtins.getContext (builtins.toJSON kennel);
-}
+  outputsOf = derivation:
+    map (output: {
+      type = "derivation";
+      name = "needed";
+      drvPath = derivation;
+      outputName = output;
+    }) (needs.${derivation}.outputs or [ ]);
+
+  answer = {
+    inherit kennel;
+    packages = builtins.listToAttrs (map describe names);
+    there = builtins.attrNames packages;
+    sources = builtins.filter (path: needs.${path}.path or false) (builtins.attrNames needs);
+  };
+in
+builtins.trace "${mark} ${builtins.unsafeDiscardStringContext (builtins.toJSON answer)}" (
+  builtins.filter isDerivation (map (name: packages.${name} or null) names)
+  ++ builtins.concatMap outputsOf (builtins.attrNames needs)
+)

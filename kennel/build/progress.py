@@ -48,19 +48,22 @@ class Derivation:
 class Progress:
     """Reads the log of one command.
 
-    `names`: what derivations are called, by path; others are called by their own names.
+    `names`: what derivations are called, by path; others are called by their own names. `told`:
+    the last trace that began with `mark`, without it.
     """
 
-    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, mark: str = "", names: Mapping[str, str] | None = None) -> None:
+        self.names = names or {}
+        self.told: str | None = None
+        self.errors: list[str] = []
+        self._mark = f"trace: {mark} " if mark else None
         self._decoder = msgspec.json.Decoder(Message)
-        self._names = names or {}
         self._running: dict[int, Derivation] = {}
         self._kinds: dict[int, int] = {}
         self._tails: dict[str, Derivation] = {}
         self._said: deque[str] = deque(maxlen=5)
         self._started = 0
         self._expected = 0
-        self.errors: list[str] = []
 
     def read(self, lines: Iterable[str]) -> list[str]:
         """Return what to show of some more lines."""
@@ -87,8 +90,11 @@ class Progress:
             self._kinds.pop(message.id, None)
 
     def _message(self, message: Message) -> Iterator[str]:
+        if self._mark is not None and message.msg.startswith(self._mark):
+            self.told = message.msg.removeprefix(self._mark)
+            return
         text = tidy(message.msg)
-        if message.level == ERROR and text:
+        if message.level == ERROR and text and not text.startswith("trace: "):
             self.errors.append(text)
         if message.level <= NOTICE:
             yield from text.splitlines()
@@ -97,7 +103,7 @@ class Progress:
         self._kinds[message.id] = message.type
         path = _text(message.fields, 0)
         if message.type == BUILD:
-            derivation = Derivation(path, self._names.get(path) or name_of(path))
+            derivation = Derivation(path, self.names.get(path) or name_of(path))
             self._running[message.id] = self._tails[path] = derivation
             self._started += 1
             total = max(self._started, self._expected)

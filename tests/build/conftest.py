@@ -133,7 +133,11 @@ def nix_store(tmp_path: Path) -> Mapping[str, str]:
     (folder / "conf/nix.conf").write_text(
         "build-users-group =\nsandbox = false\nsubstituters =\nflake-registry =\n"
     )
-    return {**variables, "NIX_REMOTE": "local"}
+    variables["NIX_REMOTE"] = "local"
+    # Two that make a new store at once trip over each other.
+    env = {**variables, "PATH": os.environ["PATH"], "HOME": str(folder)}
+    subprocess.run(["nix-store", "--init"], env=env, check=True)
+    return variables
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def start(number: int, path: str) -> str:
 
 
 def test_a_build_is_told_under_the_name_of_its_package() -> None:
-    progress = Progress({API: "api"})
+    progress = Progress(names={API: "api"})
     shown = progress.read(
         [
             line(action="start", id=1, type=104, level=0, text=""),
@@ -72,7 +72,7 @@ def test_plain_lines_are_shown_as_they_are() -> None:
 
 
 def test_a_failure_quotes_the_end_of_the_log_of_what_failed() -> None:
-    progress = Progress({API: "api"})
+    progress = Progress(names={API: "api"})
     progress.read([start(1, LIB), line(action="result", id=1, type=101, fields=["fine"])])
     progress.read([start(2, API)])
     for number in range(100):
