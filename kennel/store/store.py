@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -25,17 +26,22 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 class Store:
     """Opened once by the daemon. Every call is one transaction in a thread.
 
-    SQLite has one writer at a time, so writes queue for one thread instead of for a lock.
+    Writes queue for one thread. SQLite has one writer at a time anyway; and on any database no
+    question that decides (is this host free? this port?) is overtaken before it has written.
     """
 
     def __init__(self, url: str) -> None:
         """Prepare for a database. Raises ConfigError if the URL is of no use."""
         self._engine = _engine(_parsed(url))
-        single = self._engine.dialect.name == "sqlite"
-        self._writers = ThreadPoolExecutor(1 if single else 4, "kennel-write")
+        self._one_moment = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._writers = ThreadPoolExecutor(1, "kennel-write")
         self._readers = ThreadPoolExecutor(4, "kennel-read")
         self.changes = 0
         """How many writes there have been: what was read before the last one may be old."""
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
 
     async def open(self) -> None:
         """Bring the tables up to date. Raises ConfigError when the database cannot be used."""
@@ -48,20 +54,30 @@ class Store:
             with self._engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"database.url: {self._shown} was written by a newer Kennel ({_reason(error)}):"
+                " run that one, or restore a copy from before"
+            ) from error
         except (SQLAlchemyError, OSError) as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            raise ConfigError(f"database.url: cannot use {shown}: {_reason(error)}") from error
+            raise ConfigError(
+                f"database.url: cannot use {self._shown}: {_reason(error)}"
+            ) from error
+
+    @property
+    def _shown(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     async def read(self, question: Callable[[Connection], R]) -> R:
         """Answer a question that changes nothing."""
         return await self._in(self._readers, self.reading, question)
 
     async def write(self, change: Callable[[Connection], R]) -> R:
-        """Make a change: all of it, durably, or (if it raises) none of it."""
-        try:
-            return await self._in(self._writers, self.writing, change)
-        finally:
-            self.changes += 1
+        """Make a change: all of it, durably, or (if it raises) none of it.
+
+        Who is cancelled while it waits has written all the same.
+        """
+        return await self._in(self._writers, self._counted, change)
 
     async def _in(
         self, threads: ThreadPoolExecutor, transaction: Any, function: Callable[[Connection], R]
@@ -73,9 +89,19 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(threads, run)
 
     @contextmanager
+    def _counted(self) -> Iterator[Connection]:
+        """Write and count it once it is there: whoever waits may have been cancelled by then."""
+        try:
+            with self.writing() as connection:
+                yield connection
+        finally:
+            self.changes += 1
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction to read in, from any thread."""
-        with self._engine.connect().execution_options(kennel_writes=False) as connection:
+        """Open a transaction to read in, from any thread. It sees the state of one moment."""
+        options = {"kennel_writes": False, **self._one_moment}
+        with self._engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
@@ -109,7 +135,8 @@ def _parsed(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     try:
-        engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+        checked = url.get_backend_name() != "sqlite"
+        engine = sa.create_engine(url, pool_pre_ping=checked, hide_parameters=True)
     except (NoSuchModuleError, ImportError) as error:
         raise ConfigError(
             f"database.url: no driver for {url.drivername!r} is installed; Kennel knows sqlite and"
