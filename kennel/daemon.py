@@ -200,6 +200,7 @@ def _reconciler(
         ports=settings.services.port_range,
         limits=settings.services.limits,
         drain=settings.services.drain,
+        ready_timeout=settings.services.ready_timeout,
     )
     return Reconciler(
         store,

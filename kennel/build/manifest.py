@@ -142,7 +142,7 @@ def _service(name: str, shape: ServiceShape) -> Service:
 
 
 def _ready(shape: ReadyShape) -> Ready:
-    return Ready(path=shape.path, timeout=shape.timeout or Ready().timeout)
+    return Ready(path=shape.path, timeout=shape.timeout)
 
 
 def _limits(shape: LimitsShape) -> Limits:

@@ -16,6 +16,7 @@ from kennel.build.job import Job
 from kennel.build.log import BuildLog
 from kennel.build.places import Places
 from kennel.crashpoint import reached
+from kennel.domain import Environment, environment_of
 from kennel.domain.record import Build, Project
 from kennel.errors import KennelError, ProviderError
 from kennel.plugin import Cache, in_thread
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 EVERY = 30.0
 """Seconds between looks into the queue that nothing asked for."""
 MOST_REASON = 8000
+TIDY_AFTER = 3.0
+"""Seconds between the end of a build and cleaning up after it."""
 
 
 class Superseded(Exception):
@@ -181,6 +184,9 @@ class Worker:
             raise Superseded(head)
 
     async def _record(self, job: Job, built: Built) -> str:
+        preview = environment_of(job.build.tenant.ref) is Environment.PREVIEW
+        if preview and not built.manifest.previews:
+            return await self._cancel(job, "the manifest says previews = false")
         change = partial(
             builds.built,
             build_id=job.build.id,
@@ -249,7 +255,9 @@ class Worker:
                 log.exception("cannot push", cache=cache.name, build=build.id)
 
     async def _tidy(self, job: Job | None = None) -> None:
-        """Drop what nobody needs any more."""
+        """Drop what nobody needs any more. After a build that is put off: deploying it is not."""
+        if job is not None:
+            await asyncio.sleep(TIDY_AFTER)
         async with self._tidying:
             try:
                 table = self._settings.build

@@ -11,11 +11,11 @@ class Ready:
     """When a service counts as ready to be sent traffic.
 
     `path`: an HTTP path that answers 2xx or 3xx; None means that its port accepts a connection.
-    `timeout`: seconds it may take from its start.
+    `timeout`: seconds it may take from its start; None: the operator's `services.ready_timeout`.
     """
 
     path: str | None = None
-    timeout: float = 60.0
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

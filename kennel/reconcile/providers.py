@@ -19,11 +19,15 @@ class Providers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the operator decided about how services run. `drain` in seconds."""
+    """What the operator decided about how services run. Times are in seconds.
+
+    `ready_timeout`: for services whose manifest says nothing.
+    """
 
     host: str
     ephemeral: str
     ports: range
     limits: Limits
     drain: float
+    ready_timeout: float = 60.0
     is_free: Callable[[int], bool] = releases.can_bind

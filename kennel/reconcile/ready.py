@@ -10,6 +10,9 @@ from kennel.domain import Ready, Unit
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
+SHARE = 0.1
+"""Of the time since the start, the part that is waited between two looks: so much, and no more,
+is lost by looking too late."""
 PROBE_TIMEOUT = 5.0
 LIFE_EVERY = 0.5
 """Seconds between looks at the supervisor while a service does not answer."""
@@ -36,26 +39,25 @@ class Probe:
         unit: Unit,
         ready: Ready,
         *,
+        within: float,
         host: str,
         ended: Callable[[], Awaitable[str | None]],
     ) -> None:
-        """Return when a unit is ready. Raises NotReady after `ready.timeout` seconds.
+        """Return when a unit is ready. Raises NotReady after `within` seconds.
 
         `host` goes into the Host header, since some frameworks refuse others. `ended` tells why
         the unit is not there any more, or None while it is.
         """
         begun = asked = time.monotonic()
-        pause = FIRST_PAUSE
         while (problem := await self.look(unit, ready, host=host)) is not None:
             now = time.monotonic()
-            if now - begun > ready.timeout:
-                raise NotReady(f"not ready after {ready.timeout:g} s: {problem}")
+            if now - begun > within:
+                raise NotReady(f"not ready after {within:g} s: {problem}")
             if now - asked > LIFE_EVERY:
                 asked = now
                 if (why := await ended()) is not None:
                     raise NotReady(f"{why} before it was ready: {problem}")
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+            await asyncio.sleep(min(max(FIRST_PAUSE, (now - begun) * SHARE), LONGEST_PAUSE))
 
     async def look(self, unit: Unit, ready: Ready, *, host: str) -> str | None:
         """Ask once. Return None if the unit is ready, else what was seen."""

@@ -23,7 +23,7 @@ class Units:
     def __init__(self, store: Store, providers: Providers, rules: Rules, parallel: int) -> None:
         self._store = store
         self._providers = providers
-        self._limits = rules.limits
+        self._rules = rules
         self._places = asyncio.Semaphore(parallel)
         self._probe = Probe()
 
@@ -54,7 +54,9 @@ class Units:
             return f"it failed ({status.reason})" if status.state is UnitState.FAILED else None
 
         ready = generation.service.ready
-        await self._probe.wait(self._unit(generation), ready, host=host, ended=ended)
+        timeout = ready.timeout or self._rules.ready_timeout
+        unit = self._unit(generation)
+        await self._probe.wait(unit, ready, within=timeout, host=host, ended=ended)
 
     async def stop(self, generations: Sequence[Generation]) -> None:
         """Stop generations and forget them."""
@@ -71,7 +73,7 @@ class Units:
             key=generation.key,
             command=generation.command,
             port=generation.port,
-            limits=within(generation.service.limits, self._limits),
+            limits=within(generation.service.limits, self._rules.limits),
             fields={"KENNEL_BUILD": str(generation.build)},
         )
 

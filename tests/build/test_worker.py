@@ -347,6 +347,17 @@ async def test_a_ref_that_is_gone_cancels_its_build(
     assert build.reason == f"feature/x is gone from {repository.path}"
 
 
+async def test_previews_can_be_declined(workshop: Any, repository: Any, simple_flake: str) -> None:
+    declined = simple_flake.replace("kennel = {", "kennel = { previews = false;", 1)
+    assert declined != simple_flake
+    commit = repository.commit({"flake.nix": declined})
+    other = repository.commit({"flake.nix": declined}, "feature")
+    project = await workshop.project(str(repository.path))
+    assert (await workshop.build(project, commit)).state == "built"
+    preview = await workshop.build(project, other, "feature")
+    assert (preview.state, preview.reason) == ("cancelled", "the manifest says previews = false")
+
+
 async def test_refs_with_strange_names(workshop: Any, repository: Any, simple_flake: str) -> None:
     project = await workshop.project(str(repository.path))
     names = [

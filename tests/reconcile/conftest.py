@@ -31,6 +31,7 @@ class Town:
     provisioner: MemoryProvisioner
     reconciler: Reconciler
     drain: float = 0.0
+    ready_timeout: float = 60.0
     parallel: int = 16
     commits: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -110,6 +111,7 @@ def make_reconciler(town: Town) -> Reconciler:
         ports=range(21000, 21999),
         limits=Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
         drain=town.drain,
+        ready_timeout=town.ready_timeout,
     )
     return Reconciler(
         town.store,
@@ -146,7 +148,10 @@ def serving() -> Serving:
     """Return a function that makes a manifest of services and one site."""
 
     def make(
-        *names: str, site: bool = False, timeout: float = 5.0, resources: tuple[str, ...] = ()
+        *names: str,
+        site: bool = False,
+        timeout: float | None = 5.0,
+        resources: tuple[str, ...] = (),
     ) -> Manifest:
         ready = Ready(timeout=timeout)
         return Manifest(

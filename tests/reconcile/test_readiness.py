@@ -126,8 +126,8 @@ async def asked(serve: Serve, *, timeout: float = 1.0) -> str | None:
         probe = Probe()
         try:
             async with asyncio.timeout(15):
-                ready = Ready(path="/", timeout=timeout)
-                await probe.wait(unit, ready, host="x", ended=ended)
+                ready = Ready(path="/")
+                await probe.wait(unit, ready, within=timeout, host="x", ended=ended)
         except NotReady as error:
             return str(error)
         finally:

@@ -399,3 +399,17 @@ async def test_services_are_told_where_they_are(town: "Town", serving: "Serving"
         "KENNEL_URL": town.router.url("shop-pr-42.example.net"),
     }
     town.supervisor._program = good
+
+
+async def test_the_operators_time_holds_where_the_manifest_says_nothing(
+    town: "Town", serving: "Serving"
+) -> None:
+    async def deaf(_unit: Unit, _env: Env, _say: Say) -> None:
+        await asyncio.sleep(3600)
+
+    town.supervisor._program = deaf
+    town.ready_timeout = 0.4
+    town.restarted()
+    number = await town.built(serving("api", timeout=None))
+    await town.settle()
+    assert "not ready after 0.4 s" in (await town.build(number)).reason
