@@ -87,8 +87,10 @@ def built_ones(db: Connection) -> list[Build]:
 
 
 def latest(db: Connection) -> list[Build]:
-    """Return the newest build of every ref, without manifests."""
-    newest = sa.select(sa.func.max(builds.c.id)).group_by(builds.c.project_id, builds.c.ref)
+    """Return the newest build of every ref: one that was cancelled only where there is no other."""
+    counts = sa.case((builds.c.state != "cancelled", builds.c.id))
+    newest = sa.select(sa.func.coalesce(sa.func.max(counts), sa.func.max(builds.c.id)))
+    newest = newest.group_by(builds.c.project_id, builds.c.ref)
     return [record(row) for row in db.execute(_selected.where(builds.c.id.in_(newest)))]
 
 
@@ -260,6 +262,41 @@ def recover(db: Connection) -> list[int]:
     return [build_id for build_id in lost if requeue(db, build_id)]
 
 
+def prune(db: Connection, *, keep: int, before: float) -> int:
+    """Forget builds that nobody will ask for. Return how many.
+
+    Of a ref that is known the newest `keep` stay, and the newest one that gave anything; those of
+    a ref that was forgotten go when they ended before a time. What is in use, or not over yet,
+    stays.
+    """
+    used = sa.union(
+        sa.select(deployments.c.build_id),
+        sa.select(generations.c.build_id),
+        sa.select(sa.func.max(builds.c.id))
+        .where(builds.c.built_at.is_not(None))
+        .group_by(builds.c.project_id, builds.c.ref),
+    ).subquery()
+    known = sa.exists().where(
+        tenants.c.project_id == builds.c.project_id, tenants.c.ref == builds.c.ref
+    )
+    numbered = sa.select(builds.c.id, known.label("known"), _place("place")).subquery()
+    many = sa.select(numbered.c.id).where(numbered.c.known, numbered.c.place > keep)
+    many = many.where(numbered.c.id.not_in(sa.select(used.c[0])))
+    old = sa.select(builds.c.id).where(~known, builds.c.finished_at < before)
+    over = builds.c.state.in_(("done", "failed", "cancelled"))
+    chosen = sa.or_(builds.c.id.in_(many), builds.c.id.in_(old))
+    return db.execute(sa.delete(builds).where(over, chosen)).rowcount
+
+
+def _place(name: str) -> sa.Label[int]:
+    """Return a column that numbers the builds of each ref, the newest first."""
+    order = builds.c.id.desc()
+    row = sa.func.row_number().over(
+        partition_by=(builds.c.project_id, builds.c.ref), order_by=order
+    )
+    return row.label(name)
+
+
 def kept(db: Connection, keep: int) -> set[int]:
     """Return the builds whose outputs must stay: on their way, live, or good and recent.
 
@@ -274,15 +311,13 @@ def kept(db: Connection, keep: int) -> set[int]:
 
 
 def _last_good(db: Connection, keep: int) -> set[int]:
-    place = (
-        sa.func.row_number()
-        .over(partition_by=(builds.c.project_id, builds.c.ref), order_by=builds.c.id.desc())
-        .label("place")
-    )
     here = sa.and_(
         tenants.c.project_id == builds.c.project_id, tenants.c.ref == builds.c.ref, tenants.c.wanted
     )
     good = (
-        sa.select(builds.c.id, place).join(tenants, here).where(builds.c.state == "done").subquery()
+        sa.select(builds.c.id, _place("place"))
+        .join(tenants, here)
+        .where(builds.c.state == "done")
+        .subquery()
     )
     return set(db.scalars(sa.select(good.c.id).where(good.c.place <= keep)))

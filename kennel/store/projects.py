@@ -1,5 +1,6 @@
 """Questions about registered repositories."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,8 +46,13 @@ def matching(db: Connection, repository: Repository) -> Project | None:
     if row := db.execute(of_forge.where(projects.c.forge_id == repository.id)).first():
         return _record(row)
     nameless = of_forge.where(projects.c.forge_id.is_(None))
-    row = db.execute(nameless.where(projects.c.full_name == repository.full_name)).first()
+    row = db.execute(nameless.where(_is_called(repository.full_name))).first()
     return _record(row) if row else None
+
+
+def _is_called(full_name: str) -> sa.ColumnElement[bool]:
+    """Return whether a project is this repository: at a forge, names have no case."""
+    return sa.func.lower(projects.c.full_name) == full_name.lower()
 
 
 def learn(db: Connection, project: Project, repository: Repository) -> None:
@@ -58,7 +64,7 @@ def learn(db: Connection, project: Project, repository: Repository) -> None:
 
 
 def _name_is_taken(db: Connection, project: Project, repository: Repository) -> bool:
-    same = (projects.c.forge == repository.forge, projects.c.full_name == repository.full_name)
+    same = (projects.c.forge == repository.forge, _is_called(repository.full_name))
     taken = sa.select(projects.c.id).where(*same, projects.c.id != project.id)
     return db.execute(taken).first() is not None
 
@@ -81,29 +87,40 @@ def register(
 ) -> Project:
     """Add a project. Without a `name` it gets the repository's, or owner-repository if taken.
 
-    Raises Conflict when the name or the repository is registered already.
+    One that was removed, and of which something is left, becomes what it was: its production data
+    is its own. Raises Conflict when the name or the repository is registered already.
     """
-    same = sa.and_(projects.c.forge == forge, projects.c.full_name == full_name)
-    if other := db.execute(sa.select(projects.c.name).where(same)).scalar():
-        raise Conflict(f"{full_name} is registered already: it is project {other!r}")
-    db.execute(
-        sa.insert(projects).values(
-            name=_free_name(db, name, full_name),
-            forge=forge,
-            forge_id=forge_id,
-            full_name=full_name,
-            clone_url=clone_url,
-            default_branch=default_branch,
-            secret=secret,
-            token=token,
-            ssh_key=ssh_key,
-            domains=list(domains),
-            previews=previews,
-            removed=False,
-            created_at=now,
-        )
-    )
+    same = sa.and_(projects.c.forge == forge, _is_called(full_name))
+    values = {
+        "clone_url": clone_url,
+        "default_branch": default_branch,
+        "secret": secret,
+        "token": token,
+        "ssh_key": ssh_key,
+        "domains": list(domains),
+        "previews": previews,
+        "removed": False,
+    }
+    if row := db.execute(sa.select(projects).where(same)).first():
+        _take_back(db, _record(row), name, values)
+    else:
+        values |= {"forge": forge, "forge_id": forge_id, "full_name": full_name}
+        free = _free_name(db, name, full_name)
+        db.execute(sa.insert(projects).values(name=free, created_at=now, **values))
     return _record(db.execute(sa.select(projects).where(same)).one())
+
+
+def _take_back(
+    db: Connection, known: Project, name: str | None, values: Mapping[str, object]
+) -> None:
+    if not known.removed:
+        raise Conflict(f"{known.full_name} is registered already: it is project {known.name!r}")
+    if name not in {None, known.name}:
+        raise Conflict(
+            f"{known.full_name} was project {known.name!r}, and something of it is left:"
+            " add it under that name"
+        )
+    configure(db, known, **values)
 
 
 def _free_name(db: Connection, wanted: str | None, full_name: str) -> str:

@@ -137,7 +137,8 @@ def go_live(
         {**common, "name": name, "generation_id": None, "root": root, "spa": spa}
         for name, root, spa in sites
     ]
-    db.execute(sa.insert(deployments), rows)
+    if rows:
+        db.execute(sa.insert(deployments), rows)
     hosts.settle(db, tenant_id=tenant_id, wanted=wanted_hosts)
     _retire(db, tenant_id, now)
     return True
@@ -167,6 +168,18 @@ def routes(tenant: Tenant, manifest: Manifest, held: Iterable[Host]) -> frozense
         )
         for name, names_ in found.items()
     )
+
+
+def machines(db: Connection) -> set[str]:
+    """Return the machines that the store knows units or deployments of."""
+    named = sa.union(sa.select(generations.c.host), sa.select(deployments.c.host))
+    return set(db.scalars(named))
+
+
+def rename_machine(db: Connection, *, old: str, new: str) -> None:
+    """Note that a machine is called something else now."""
+    for table in (generations, deployments):
+        db.execute(sa.update(table).where(table.c.host == old).values(host=new))
 
 
 def drop(db: Connection, generation_ids: Iterable[int]) -> None:

@@ -60,7 +60,8 @@ def seen(db: Connection, *, project_id: int, ref: Ref, trusted: bool, now: float
 def gone(db: Connection, *, project_id: int, ref: Ref, now: float) -> bool:
     """Note that a ref is gone: nothing of it is deployed any more, or will be.
 
-    What it has in the world is taken away by the reconciler; the row stays until that is done.
+    What it has in the world is taken away by the reconciler; the row stays until that is done, but
+    for a ref of which nothing was ever built: it has nothing. Its custom domains are free at once.
     Return False if the ref was not known.
     """
     mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
@@ -77,7 +78,23 @@ def gone(db: Connection, *, project_id: int, ref: Ref, now: float) -> bool:
         return False
     db.execute(sa.update(tenants).where(*mine).values(wanted=False))
     db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
+    if not _has_anything(db, tenant_id, project_id, ref):
+        return forget(db, tenant_id)
+    db.execute(sa.delete(hosts).where(hosts.c.tenant_id == tenant_id, hosts.c.custom))
     return True
+
+
+def _has_anything(db: Connection, tenant_id: int, project_id: int, ref: Ref) -> bool:
+    """Return whether a ref may have resources or units: whether it ever came to a deployment."""
+    built = sa.select(build_rows.c.id).where(
+        build_rows.c.project_id == project_id,
+        build_rows.c.ref == ref.name,
+        build_rows.c.built_at.is_not(None),
+    )
+    held = [
+        sa.select(t.c.tenant_id).where(t.c.tenant_id == tenant_id) for t in (generations, hosts)
+    ]
+    return any(db.execute(query.limit(1)).first() for query in (built, *held))
 
 
 def forget(db: Connection, tenant_id: int) -> bool:

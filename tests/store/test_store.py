@@ -145,7 +145,7 @@ class TestProjects:
         assert (await add_project(store, "acme/Shop")).name == "shop"
         assert (await add_project(store, "other/shop")).name == "other-shop"
         with pytest.raises(Conflict, match="choose a name"):
-            await add_project(store, "Other/Shop")
+            await add_project(store, "other/_shop")
 
     async def test_a_repository_is_registered_once(self, store: Store) -> None:
         await add_project(store)
@@ -404,6 +404,10 @@ class TestGoingLive:
     async def test_a_removed_project_goes_when_its_last_ref_is_gone(self, store: Store) -> None:
         shop = await add_project(store)
         tenant = await see(store, shop, Ref.branch("x"))
+        build = await queue(store, shop, ONE, Ref.branch("x"))
+        assert build is not None
+        await claim(store)
+        await make_built(store, build)
         await store.write(partial(projects.remove, name="shop"))
         await store.write(partial(tenants.leave, project_id=shop.id, now=8.0))
         assert await store.write(tenants.forget_projects) == []
