@@ -7,11 +7,12 @@ webhook only says that a ref moved: what is built is what the forge has when the
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.engine import Connection
@@ -39,8 +40,8 @@ from kennel.store import Store, builds, inbox, projects, tenants
 log = structlog.get_logger(__name__)
 EVERY = 30.0
 """Seconds between looks into the inbox that nothing asked for."""
-KEPT_FOR = 30 * 24 * 3600.0
-"""Seconds that a delivery is remembered after it was handled."""
+BATCH = 100
+"""Deliveries that are handled in one transaction at most."""
 
 
 def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
@@ -48,18 +49,27 @@ def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
     return any(fnmatchcase(full_name.lower(), pattern.lower()) for pattern in allow)
 
 
+class Outcome(NamedTuple):
+    """What became of a delivery, for people, and whether a ref is gone."""
+
+    text: str
+    gone: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """Empties the inbox in the order deliveries came in, a batch in one transaction.
 
-    `registered` is called when a project may be new or have another name; then `changed`, when
-    there may be something new to build or to take away.
+    `changed` is called when there may be something new to build, or nobody wants what is being
+    built; `gone` when there may be something to take away; then `registered`, since a project may
+    be new or have another name.
     """
 
     store: Store
     forges: Mapping[str, Forge]
     allow: tuple[str, ...]
     changed: Callable[[], None]
+    gone: Callable[[], None]
     registered: Callable[[], Awaitable[None]]
     _wake: asyncio.Event
 
@@ -71,9 +81,13 @@ class Intake:
         *,
         allow: tuple[str, ...],
         changed: Callable[[], None],
+        gone: Callable[[], None],
         registered: Callable[[], Awaitable[None]],
+        arrived: asyncio.Event | None = None,
     ) -> "Intake":
-        return cls(store, forges, allow, changed, registered, asyncio.Event())
+        """Prepare. `arrived`: is set when there is something in the inbox."""
+        wake = arrived or asyncio.Event()
+        return cls(store, forges, allow, changed, gone, registered, wake)
 
     def wake(self) -> None:
         """Say that something was put into the inbox."""
@@ -87,50 +101,49 @@ class Intake:
                 await self.drain()
             except Exception:
                 log.exception("cannot empty the inbox")
-            await self._wait()
-
-    async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), EVERY)
-        except TimeoutError:
-            before = time.time() - KEPT_FOR
-            await self.store.write(partial(inbox.prune, before=before))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def drain(self) -> int:
         """Handle everything that waits. Return how many deliveries that was."""
         count = 0
         while outcomes := await self.store.write(self._handle_batch):
             for delivery, outcome in outcomes:
-                log.info("delivery", id=delivery, outcome=outcome)
+                log.info("delivery", id=delivery, outcome=outcome.text)
             reached("delivery-applied")
             count += len(outcomes)
-            await self.registered()
             self.changed()
+            if any(outcome.gone for _, outcome in outcomes):
+                self.gone()
+            await self.registered()
+            if len(outcomes) < BATCH:  # whatever came in meanwhile has woken us again
+                break
         return count
 
-    def _handle_batch(self, db: Connection) -> list[tuple[int, str]]:
-        return [(one.id, self._handle(db, one)) for one in inbox.waiting(db)]
+    def _handle_batch(self, db: Connection) -> list[tuple[int, Outcome]]:
+        return [(one.id, self._handle(db, one)) for one in inbox.waiting(db, limit=BATCH)]
 
-    def _handle(self, db: Connection, delivery: StoredDelivery) -> str:
+    def _handle(self, db: Connection, delivery: StoredDelivery) -> Outcome:
         now = time.time()
         try:
             with db.begin_nested():
                 outcome = self._outcome(db, delivery, now)
         except Exception as error:  # one that we cannot digest must not hold up the others
             log.exception("cannot handle a delivery", id=delivery.id)
-            outcome = f"internal error: {type(error).__name__}"
-        inbox.handled(db, delivery.id, outcome=outcome, now=now)
+            outcome = Outcome(f"internal error: {type(error).__name__}")
+        inbox.handled(db, delivery.id, outcome=outcome.text, now=now)
         return outcome
 
-    def _outcome(self, db: Connection, delivery: StoredDelivery, now: float) -> str:
+    def _outcome(self, db: Connection, delivery: StoredDelivery, now: float) -> Outcome:
         forge = self.forges.get(delivery.forge)
         if forge is None:
-            return f"ignored: the plugin for {delivery.forge} is off"
+            return Outcome(f"ignored: the plugin for {delivery.forge} is off")
         try:
             event = forge.read(Delivery(headers=delivery.headers, body=delivery.body))
         except ValueError as error:
-            return f"ignored: {error}"
-        return apply(db, event, allow=self.allow, now=now)
+            return Outcome(f"ignored: {error}")
+        text = apply(db, event, allow=self.allow, now=now)
+        return Outcome(text, gone=isinstance(event, (RefDeleted, PullRequestClosed)))
 
 
 def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -> str:

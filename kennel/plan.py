@@ -146,10 +146,13 @@ def needs_start(status: UnitStatus | None) -> bool:
 
 
 def is_over(generation: Generation, upcoming: Build | None, *, now: float, drain: float) -> bool:
-    """Return whether a generation that is not live has to go: drained, or of a failed build."""
+    """Return whether a generation that is not live has to go: drained, or of a failed build.
+
+    The clock may jump: what was retired in a future too far to be drained by then is over as well.
+    """
     if upcoming is not None and generation.build == upcoming.id:
         return False
-    return generation.retired_at is None or now - generation.retired_at >= drain
+    return generation.retired_at is None or abs(now - generation.retired_at) >= drain
 
 
 def routes_of(wanted: Wanted) -> Iterable[Route]:
@@ -166,5 +169,5 @@ def routes_of(wanted: Wanted) -> Iterable[Route]:
 
 def _next_drain(tenants: Iterable[Wanted], *, now: float, drain: float) -> float | None:
     retired = [g.retired_at for one in tenants for g in one.generations if g.retired_at is not None]
-    due = [at + drain - now for at in retired if at + drain > now]
+    due = [at + drain - now for at in retired if now < at + drain and at < now + drain]
     return min(due, default=None)

@@ -33,14 +33,15 @@ class Store:
     def __init__(self, url: str) -> None:
         """Prepare for a database. Raises ConfigError if the URL is of no use."""
         self._engine = _engine(_parsed(url))
-        self._one_moment = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._one_moment = {} if self.is_local else {"isolation_level": "REPEATABLE READ"}
         self._writers = ThreadPoolExecutor(1, "kennel-write")
         self._readers = ThreadPoolExecutor(4, "kennel-read")
         self.changes = 0
         """How many writes there have been: what was read before the last one may be old."""
 
     @property
-    def _is_sqlite(self) -> bool:
+    def is_local(self) -> bool:
+        """Return whether the database is a file of this machine."""
         return self._engine.dialect.name == "sqlite"
 
     async def open(self) -> None:
