@@ -24,7 +24,7 @@ from kennel.errors import BuildError
 from kennel.plugin import in_thread
 from kennel.settings import BuildTable
 
-EXPRESSION = Path(__file__).with_name("evaluate.nix")
+EXPRESSION = Path(__file__).with_name("evaluate.nix").read_text()
 FEATURES = ("--extra-experimental-features", "nix-command flakes")
 CAREFUL = ("--option", "accept-flake-config", "false", "--option", "pure-eval", "true")
 """A flake's own `nixConfig` may name programs that Nix runs: nobody asked for those."""
@@ -52,7 +52,6 @@ class Nix:
         self._settings = settings
         self._places = places
         self._programs = programs
-        self._expression = EXPRESSION.read_text()
 
     async def build(
         self, job: Job, source: Source, known: Manifest | None = None
@@ -85,7 +84,7 @@ class Nix:
         """Return the expression that tells and builds."""
         wanted = "null" if asked.known is None else _list(sorted(asked.known.packages))
         return (
-            f"({self._expression}) {{ url = {string(source.url)}; system = {string(self.system)};"
+            f"({EXPRESSION}) {{ url = {string(source.url)}; system = {string(self.system)};"
             f" wanted = {wanted}; mark = {string(asked.mark)}; }}"
         )
 

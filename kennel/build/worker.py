@@ -103,10 +103,11 @@ class Worker:
 
     async def stop(self) -> None:
         """End what is under way and put it back into the queue. May be repeated."""
-        tasks = [*self._running.values(), *self._later]
-        for task in tasks:
-            self._cancel_once(task)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := [*self._running.values(), *self._later]:  # one may leave another behind
+            for task in tasks:
+                self._cancel_once(task)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     @staticmethod
     def _cancel_once(task: asyncio.Task[None]) -> None:

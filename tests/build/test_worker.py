@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from blockbuster import blockbuster_ctx
 
 from kennel.errors import Unavailable
 from kennel.store import builds
@@ -578,3 +579,17 @@ async def test_a_killed_kennel_leaves_nothing_that_the_next_one_does_not_end(
         assert (await workshop.over(number)).state == "cancelled"
         assert (await workshop.over(number + 1)).state == "built"
     assert not left.exists()
+
+
+async def test_the_event_loop_is_never_blocked(
+    workshop: Any, repository: Any, flake: Flake
+) -> None:
+    script = f"seq 5000; {EMPTY}"
+    files = {"flake.nix": flake(f'api = make "api" "{script}";', "{ services.api = { }; }")}
+    commit = repository.commit({**files, "secretspec.toml": ""})
+    project = await workshop.project(str(repository.path))
+    number = await workshop.queue(project, commit)
+    with blockbuster_ctx("kennel"):
+        async with workshop.working():
+            build = await workshop.over(number)
+    assert build.state == "built", build.reason
