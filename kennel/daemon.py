@@ -6,40 +6,36 @@ requests are finished, builds go back to the queue, services are left alone.
 
 import asyncio
 import contextlib
-import fcntl
-import itertools
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import structlog
 
-from kennel import __version__, retention
+from kennel import __version__, premises, retention
 from kennel.build import Worker
 from kennel.control import Control
 from kennel.crashpoint import reached
 from kennel.domain.delivery import NewDelivery
-from kennel.errors import ConfigError, KennelError, PluginError, Unavailable
+from kennel.errors import KennelError
 from kennel.intake import Intake
 from kennel.notify import notify, watchdog_seconds
-from kennel.plugin import Forge, PluginSettings, Provider
-from kennel.plugin.manager import Plugins, Ports, choose
-from kennel.plugin.offer import KINDS
+from kennel.opening import in_use, opened
+from kennel.plugin import Forge, PluginSettings
+from kennel.plugin.manager import Plugins, Ports
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
 from kennel.registry import Registry, register_configured
 from kennel.settings import Settings
-from kennel.store import Store, builds, inbox, releases
+from kennel.store import Store, builds, inbox
 from kennel.web import create_control_app, create_public_app, listen_tcp, listen_unix, serve
 from kennel.web.inbox import GroupCommit
 from kennel.web.server import Serving
 
 log = structlog.get_logger(__name__)
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds between tries to open a provider that is out of reach."""
 PATIENCE = 60.0
 """Seconds that a pass may take at least before the watchdog hears nothing any more."""
 
@@ -148,13 +144,13 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
 
     Webhooks are taken in as soon as they can be kept, however long providers take to open.
     """
-    _make_folders(settings)
+    premises.make_folders(settings)
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(_only_one(settings))
+        stack.enter_context(premises.only_one(settings))
         store = Store(settings.database_url)
         stack.push_async_callback(store.close)
         await store.open()
-        await _recognise(store, settings)
+        await premises.recognise(store, settings)
         now = time.time()
         await register_configured(store, settings, now=now)
         if lost := await store.write(builds.recover):
@@ -167,7 +163,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         public = await stack.enter_async_context(
             _public(settings, store, registry, ports.forges, arrived=arrived.set)
         )
-        providers = await _opened(settings, ports, stack)
+        providers = await opened(settings, ports, stack)
         reconciler = _reconciler(settings, store, providers, registry)
         stack.push_async_callback(reconciler.stop)
         worker = Worker(settings, store, ports.caches, on_built=reconciler.wake)
@@ -196,104 +192,12 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         )
 
 
-def _make_folders(settings: Settings) -> None:
-    for folder, setting in ((settings.state_dir, "state_dir"), (settings.run_dir, "run_dir")):
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-        except OSError as error:
-            raise ConfigError(
-                f"{setting}: cannot make {folder}: {error.strerror}. Choose another folder in"
-                " kennel.toml, or run as a user who may write there"
-            ) from error
-
-
-@contextlib.contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Hold the state folder for ourselves: two daemons on it would fight over every tenant."""
-    try:
-        held = (settings.state_dir / "daemon.lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"state_dir: cannot write to {settings.state_dir}: {error.strerror}. Run as the user"
-            " that it belongs to, or choose another folder in kennel.toml"
-        ) from error
-    with held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"another Kennel runs on {settings.state_dir}: stop it, or choose another state_dir"
-            ) from error
-        yield
-
-
-async def _recognise(store: Store, settings: Settings) -> None:
-    """Know this machine again if it is called something else by now.
-
-    What runs on it would not be known otherwise, and nothing be sent to it.
-    """
-    known = await store.read(releases.machines)
-    if not known or settings.host in known:
-        return
-    if not store.is_local or len(known) > 1:
-        raise ConfigError(
-            f"host: the database knows what runs on {', '.join(sorted(known))}, and this machine is"
-            f' {settings.host}: set host = "{min(known)}" in kennel.toml if it is the same one'
-        )
-    [old] = known
-    log.warning("this machine was called something else", before=old, now=settings.host)
-    await store.write(partial(releases.rename_machine, old=old, new=settings.host))
-
-
 def _all(*functions: Callable[[], None]) -> Callable[[], None]:
     def call() -> None:
         for function in functions:
             function()
 
     return call
-
-
-async def _opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitStack) -> Providers:
-    """Choose and open the providers in use. A Rejected one stops the start, others are awaited."""
-    providers = Providers(
-        supervisor=choose("supervisor", settings.supervisor, ports.supervisors),
-        router=choose("router", settings.router, ports.routers),
-        provisioners=ports.provisioners,
-    )
-    for kind, one in in_use(providers, ports):
-        await _open(stack, kind, one)
-    return providers
-
-
-async def _open(stack: contextlib.AsyncExitStack, kind: str, one: Provider) -> None:
-    for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
-        try:
-            await stack.enter_async_context(one)
-        except Unavailable as error:
-            reason = str(error)
-        except KennelError as error:
-            raise ConfigError(f"{kind} {one.name!r} cannot be used: {error}") from error
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{kind} {one.name!r} cannot be opened: {what}") from error
-        else:
-            return
-        log.warning("waiting for a provider", kind=kind, provider=one.name, reason=reason)
-        notify(f"STATUS=waiting for {kind} {one.name}: {reason}\nEXTEND_TIMEOUT_USEC=60000000")
-        await asyncio.sleep(pause)
-
-
-def in_use(providers: Providers, ports: Ports) -> Sequence[tuple[str, Provider]]:
-    """Return every provider that this daemon works with, with its kind."""
-    chosen: list[tuple[str, Provider]] = [
-        ("supervisor", providers.supervisor),
-        ("router", providers.router),
-    ]
-    rest = ("kennel_provisioners", "kennel_secret_sources", "kennel_dns_providers")
-    for hook in (*rest, "kennel_forges", "kennel_caches"):
-        offered = getattr(ports, hook.removeprefix("kennel_"))
-        chosen += [(KINDS[hook][0], one) for one in offered.values()]
-    return chosen
 
 
 def _reconciler(

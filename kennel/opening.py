@@ -1,0 +1,63 @@
+"""Choose the providers that kennel.toml names, and open them."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Sequence
+
+import structlog
+
+from kennel.errors import ConfigError, KennelError, PluginError, Unavailable
+from kennel.notify import notify
+from kennel.plugin import Provider
+from kennel.plugin.manager import Ports, choose
+from kennel.plugin.offer import KINDS
+from kennel.reconcile import Providers
+from kennel.settings import Settings
+
+log = structlog.get_logger(__name__)
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds between tries to open a provider that is out of reach."""
+
+
+async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitStack) -> Providers:
+    """Choose and open the providers in use. A Rejected one stops the start, others are awaited."""
+    providers = Providers(
+        supervisor=choose("supervisor", settings.supervisor, ports.supervisors),
+        router=choose("router", settings.router, ports.routers),
+        provisioners=ports.provisioners,
+    )
+    for kind, one in in_use(providers, ports):
+        await _open(stack, kind, one)
+    return providers
+
+
+async def _open(stack: contextlib.AsyncExitStack, kind: str, one: Provider) -> None:
+    for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+        try:
+            await stack.enter_async_context(one)
+        except Unavailable as error:
+            reason = str(error)
+        except KennelError as error:
+            raise ConfigError(f"{kind} {one.name!r} cannot be used: {error}") from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{kind} {one.name!r} cannot be opened: {what}") from error
+        else:
+            return
+        log.warning("waiting for a provider", kind=kind, provider=one.name, reason=reason)
+        notify(f"STATUS=waiting for {kind} {one.name}: {reason}\nEXTEND_TIMEOUT_USEC=60000000")
+        await asyncio.sleep(pause)
+
+
+def in_use(providers: Providers, ports: Ports) -> Sequence[tuple[str, Provider]]:
+    """Return every provider that this daemon works with, with its kind."""
+    chosen: list[tuple[str, Provider]] = [
+        ("supervisor", providers.supervisor),
+        ("router", providers.router),
+    ]
+    rest = ("kennel_provisioners", "kennel_secret_sources", "kennel_dns_providers")
+    for hook in (*rest, "kennel_forges", "kennel_caches"):
+        offered = getattr(ports, hook.removeprefix("kennel_"))
+        chosen += [(KINDS[hook][0], one) for one in offered.values()]
+    return chosen
