@@ -102,7 +102,8 @@ class Intake:
             except Exception:
                 log.exception("cannot empty the inbox")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), EVERY)
+                async with asyncio.timeout(EVERY):  # wait_for may lose a cancellation before 3.12
+                    await self._wake.wait()
 
     async def drain(self) -> int:
         """Handle everything that waits. Return how many deliveries that was."""

@@ -96,7 +96,8 @@ class Reconciler:
             self._wake.clear()
             pause = await self._pass_or_log()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):  # wait_for may lose a cancellation before 3.12
+                    await self._wake.wait()
 
     async def stop(self) -> None:
         """Cut off what is under way. The next start goes on from there."""

@@ -1,6 +1,7 @@
 """Which Nix store the demo builds in: the machine's, or one of its own."""
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,4 +37,8 @@ def _private(folder: Path) -> Mapping[str, str]:
     (folder / "conf/nix.conf").write_text(
         f"{FEATURES}\nbuild-users-group =\nsandbox = false\nsubstituters =\nflake-registry =\n"
     )
-    return {**{name: str(path) for name, path in variables.items()}, "NIX_REMOTE": "local"}
+    chosen = {**{name: str(path) for name, path in variables.items()}, "NIX_REMOTE": "local"}
+    path = {"PATH": os.environ.get("PATH", os.defpath)}
+    # two that meet a new store at once would trip over each other
+    subprocess.run(["nix-store", "--init"], env={**path, **chosen}, check=True)
+    return chosen
