@@ -90,8 +90,8 @@ def test_it_stays_until_ctrl_c(tmpdir_of_demo: Path) -> None:
 def test_a_failure_tells_where_the_log_is(tmpdir_of_demo: Path) -> None:
     broken = tmpdir_of_demo / "bin"
     broken.mkdir()
-    (broken / "nix").write_text("#!/bin/sh\necho 'error: no builds today' >&2\nexit 1\n")
-    (broken / "nix").chmod(0o755)
+    (broken / "nix-build").write_text("#!/bin/sh\necho 'error: no builds today' >&2\nexit 1\n")
+    (broken / "nix-build").chmod(0o755)
     with start(tmpdir_of_demo, "--exit", path=str(broken)) as process:
         said = process.communicate()[0]
     assert process.returncode == 5, said

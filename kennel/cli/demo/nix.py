@@ -38,7 +38,7 @@ def _private(folder: Path) -> Mapping[str, str]:
         f"{FEATURES}\nbuild-users-group =\nsandbox = false\nsubstituters =\nflake-registry =\n"
     )
     chosen = {**{name: str(path) for name, path in variables.items()}, "NIX_REMOTE": "local"}
-    path = {"PATH": os.environ.get("PATH", os.defpath)}
+    inherited = {"PATH": os.environ.get("PATH", os.defpath)}
     # two that meet a new store at once would trip over each other
-    subprocess.run(["nix-store", "--init"], env={**path, **chosen}, check=True)
+    subprocess.run(["nix-store", "--init"], env={**inherited, **chosen}, check=True)
     return chosen
