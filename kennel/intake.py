@@ -143,8 +143,10 @@ class Intake:
             event = forge.read(Delivery(headers=delivery.headers, body=delivery.body))
         except ValueError as error:
             return Outcome(f"ignored: {error}")
-        text = apply(db, event, allow=self.allow, now=now)
-        return Outcome(text, gone=isinstance(event, (RefDeleted, PullRequestClosed)))
+        ends = isinstance(event, (RefDeleted, PullRequestClosed))
+        if ends and inbox.is_repeated(db, delivery.id):  # the ref may be back by now
+            return Outcome("ignored: that it is gone came in before")
+        return Outcome(apply(db, event, allow=self.allow, now=now), gone=ends)
 
 
 def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -> str:

@@ -37,6 +37,19 @@ def waiting(db: Connection, *, limit: int = 100) -> list[StoredDelivery]:
     ]
 
 
+def is_repeated(db: Connection, delivery: int) -> bool:
+    """Return whether a delivery of the same number, as its forge counts, came in before."""
+    this = deliveries.alias()
+    query = sa.select(deliveries.c.id).where(
+        this.c.id == delivery,
+        this.c.delivery_id != "",
+        deliveries.c.delivery_id == this.c.delivery_id,
+        deliveries.c.forge == this.c.forge,
+        deliveries.c.id < this.c.id,
+    )
+    return db.execute(query.limit(1)).first() is not None
+
+
 def handled(db: Connection, delivery: int, *, outcome: str, now: float) -> None:
     """Note what became of a delivery. Its body is not needed any more."""
     db.execute(

@@ -87,8 +87,8 @@ def register(
 ) -> Project:
     """Add a project. Without a `name` it gets the repository's, or owner-repository if taken.
 
-    One that was removed, and of which something is left, becomes what it was: its production data
-    is its own. Raises Conflict when the name or the repository is registered already.
+    One that was removed, and of which something is left, becomes what it was when it is added by
+    hand, without a `forge_id`: its production data is its own. Raises Conflict when the name or the repository is registered already.
     """
     same = sa.and_(projects.c.forge == forge, _is_called(full_name))
     values = {
@@ -102,7 +102,7 @@ def register(
         "removed": False,
     }
     if row := db.execute(sa.select(projects).where(same)).first():
-        _take_back(db, _record(row), name, values)
+        _take_back(db, _record(row), name, values, by_hand=forge_id is None)
     else:
         values |= {"forge": forge, "forge_id": forge_id, "full_name": full_name}
         free = _free_name(db, name, full_name)
@@ -111,10 +111,20 @@ def register(
 
 
 def _take_back(
-    db: Connection, known: Project, name: str | None, values: Mapping[str, object]
+    db: Connection,
+    known: Project,
+    name: str | None,
+    values: Mapping[str, object],
+    *,
+    by_hand: bool,
 ) -> None:
+    """Let a removed project be one again. A repository cannot do that: it may be another one."""
     if not known.removed:
         raise Conflict(f"{known.full_name} is registered already: it is project {known.name!r}")
+    if not by_hand:
+        raise Conflict(
+            f"{known.full_name} was removed, and something of it is left: add it by hand"
+        )
     if name not in {None, known.name}:
         raise Conflict(
             f"{known.full_name} was project {known.name!r}, and something of it is left:"
