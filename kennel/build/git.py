@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +24,8 @@ INTERESTING = ("flake.nix", "devenv.nix", ".gitmodules", "secretspec.toml")
 """Files at the top of a commit that decide how it is built, or deployed."""
 MOST_SECRETSPEC = 256 * 1024
 MOST_ANSWER = 1024 * 1024
+READABLE = 0o755
+"""Of what builds read as another user. Who may get there at all, the folders above decide."""
 
 NETWORK = "https:http:ssh:git"
 """The protocols git may speak. `file` comes to it where the repository is registered as a path."""
@@ -93,6 +96,7 @@ class Git:
         new = mirror.with_name(f"{mirror.name}.new")
         await in_thread(shutil.rmtree, new, ignore_errors=True)
         await self._git(job, ["init", "--quiet", "--template=", "--", str(new)])
+        await in_thread(new.chmod, READABLE)
         await in_thread(os.replace, new, mirror)
 
     async def _look(self, job: Job, mirror: Path, name: str) -> Fetched:
@@ -136,7 +140,7 @@ class Git:
             if await in_thread((target / ".gitmodules").is_file):
                 words = ["submodule", "--quiet", "update", "--init", "--recursive", "--jobs=4"]
                 await self._git(job, [*git, *words], mine)
-        await in_thread(_forget_git, target)
+        await in_thread(_hand_over, target)
 
     async def tidy(self, job: Job) -> None:
         """Pack a mirror's loose objects, if there are many."""
@@ -206,13 +210,17 @@ def _numbered(config: Sequence[tuple[str, str]]) -> Mapping[str, str]:
     return env
 
 
-def _forget_git(folder: Path) -> None:
-    """Take every `.git` away: the commit's files are what is built."""
+def _hand_over(folder: Path) -> None:
+    """Leave the commit's files alone, without any `.git`, readable whatever the umask is."""
     for path in [*folder.rglob(".git")]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(READABLE if path.is_dir() or mode & stat.S_IXUSR else 0o644)
 
 
 MEANINGS = (

@@ -78,6 +78,7 @@ def trust_owners(home: Path) -> None:
     file = home / ".gitconfig"
     if not file.exists():
         file.write_text("[safe]\n\tdirectory = *\n")
+        file.chmod(0o644)
 
 
 def shared(folder: Path) -> Path:
