@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from kennel import __version__, status, views
@@ -14,7 +15,7 @@ from kennel.domain import Ref, RefKind, Tenant, environment_of
 from kennel.domain.record import Build, Project, TenantRecord
 from kennel.errors import ConfigError, Conflict, NotFound, ProviderError
 from kennel.plan import Steps, Wanted
-from kennel.plugin import PluginSettings, Provider
+from kennel.plugin import PluginSettings, Provider, SecretReference
 from kennel.plugin.manager import Plugin, Plugins
 from kennel.reconcile import Providers, Reconciler
 from kennel.registry import Registry, full_name_of
@@ -127,6 +128,12 @@ class Control:
     async def add_project(self, new: views.NewProject) -> views.Project:
         """Register a repository. Raises Conflict, or ConfigError for a URL without OWNER/NAME."""
         full_name = new.full_name or full_name_of(new.url)
+        for key, reference in (
+            ("secret", new.secret),
+            ("token", new.token),
+            ("ssh_key", new.ssh_key),
+        ):
+            _refuse_value(key, reference)
         if new.token and new.ssh_key:
             raise ConfigError("give a token or an SSH key, not both")
         change = partial(
@@ -154,6 +161,7 @@ class Control:
             project = projects.by_name(db, name)
             projects.remove(db, name)
             tenants.leave(db, project_id=project.id, now=time.time())
+            tenants.forget_projects(db)  # one that has nothing is gone at once
 
         await self.store.write(change)
         await self.registry.load()
@@ -205,8 +213,8 @@ class Control:
         return await self.store.read(partial(projects.by_name, name=name))
 
     def _build_view(self, build: Build, wanted: Sequence[Wanted]) -> views.Build:
-        live = [w for w in wanted if any(d.build == build.id for d in w.live)]
-        urls = [self.providers.router.url(held[-1]) for one in live for held in one.hosts.values()]
+        live = [(one.hosts.get(d.key.name), d) for one in wanted for d in one.live]
+        hosts = [held[-1] for held, deployed in live if held and deployed.build == build.id]
         return views.Build(
             id=build.id,
             project=build.tenant.project,
@@ -220,8 +228,21 @@ class Control:
             started_at=build.started_at,
             built_at=build.built_at,
             finished_at=build.finished_at,
-            urls=urls,
+            urls=[self.providers.router.url(host) for host in hosts],
         )
+
+
+def _refuse_value(key: str, reference: str | None) -> None:
+    """Refuse what is no reference. It may be the secret itself: it is not shown, and not kept."""
+    if reference is None:
+        return
+    try:
+        msgspec.convert(reference, SecretReference)
+    except msgspec.ValidationError:
+        raise ConfigError(
+            f'{key}: give a reference, "env:NAME", "file:/path" or "credential:name", and not the'
+            " secret itself"
+        ) from None
 
 
 def _is_trusted(db: Connection, tenant: Tenant) -> bool:

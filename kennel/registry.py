@@ -33,8 +33,18 @@ class Registry:
         self._hosts: frozenset[str] = frozenset()
 
     async def load(self) -> None:
-        """Read the projects and their secrets anew."""
+        """Read the projects and their secrets anew.
+
+        What kennel.toml grants a project holds from the moment that it registers itself.
+        """
         self._projects = await self._store.read(projects.every)
+        tables = self._settings.projects
+        told = [
+            (one, _changes(one, tables[one.name])) for one in self._projects if one.name in tables
+        ]
+        if any(changes for _, changes in told):
+            await self._store.write(partial(_configure, told=told))
+            self._projects = await self._store.read(projects.every)
         shared: list[tuple[str | None, Secret]] = [(None, self._shared)] if self._shared else []
         self._keys = shared + [own for one in self._projects if (own := _own_key(one))]
 
@@ -53,7 +63,7 @@ class Registry:
             if project.forge_id == repository.id:
                 return project.name
         for project in mine:
-            if project.forge_id is None and project.full_name == repository.full_name:
+            if project.forge_id is None and _is_called(project, repository):
                 return project.name
         return None
 
@@ -64,6 +74,10 @@ class Registry:
     def knows_host(self, host: str) -> bool:
         """Return whether a host, lower case, is one that Kennel serves."""
         return host in self._hosts
+
+
+def _is_called(project: Project, repository: Repository) -> bool:
+    return project.full_name.lower() == repository.full_name.lower()
 
 
 def shared_secret(file: Path | None) -> Secret | None:
@@ -91,18 +105,15 @@ async def register_configured(store: Store, settings: Settings, *, now: float) -
 
 
 def _register(db: Connection, name: str, table: ProjectTable, now: float) -> None:
-    granted = {
-        "domains": table.domains,
-        "secret": table.secret,
-        "token": table.token,
-        "ssh_key": table.ssh_key,
-        "previews": table.previews,
-    }
     known = {project.name: project for project in projects.every(db)}
     if project := known.get(name):
-        moved = {"clone_url": table.url} if table.url else {}
-        values = {**granted, **moved, "domains": list(table.domains)}
-        projects.configure(db, project, **values)
+        if _means_another(table, project):
+            log.warning(
+                "kennel.toml means another repository: nothing of it holds for this project",
+                project=name,
+                repository=project.full_name,
+            )
+        _configure(db, [(project, _changes(project, table))])
     elif table.url:
         try:
             projects.register(
@@ -113,10 +124,57 @@ def _register(db: Connection, name: str, table: ProjectTable, now: float) -> Non
                 full_name=table.full_name or full_name_of(table.url),
                 clone_url=table.url,
                 default_branch=table.default_branch,
-                **granted,  # type: ignore[arg-type]
+                domains=table.domains,
+                secret=table.secret,
+                token=table.token,
+                ssh_key=table.ssh_key,
+                previews=table.previews,
             )
         except Conflict as error:
             raise ConfigError(f"kennel.toml: [projects.{name}]: {error}") from error
+
+
+def _configure(db: Connection, told: Sequence[tuple[Project, dict[str, object]]]) -> None:
+    for project, changes in told:
+        if changes:
+            projects.configure(db, project, **changes)
+
+
+def _meant(table: ProjectTable) -> str | None:
+    """Return OWNER/NAME of the repository that a table is about, if it says."""
+    return table.full_name or (full_name_of(table.url) if table.url else None)
+
+
+def _means_another(table: ProjectTable, project: Project) -> bool:
+    """Return whether a table is about another repository than the one that has its name.
+
+    A project that registered itself may have come by the name before the one that is meant: what
+    is granted to a repository is not granted to another.
+    """
+    meant = _meant(table)
+    if meant is None or project.forge_id is None:
+        return False
+    return meant.lower() != project.full_name.lower()
+
+
+def _changes(project: Project, table: ProjectTable) -> dict[str, object]:
+    """Return what kennel.toml says otherwise of a project than the store does."""
+    if _means_another(table, project):
+        return {}
+    meant = _meant(table)
+    said: dict[str, object] = {
+        "domains": table.domains,
+        "secret": table.secret,
+        "token": table.token,
+        "ssh_key": table.ssh_key,
+        "previews": table.previews,
+    }
+    if table.url:
+        said |= {"clone_url": table.url, "removed": False}
+    if meant and meant.lower() != project.full_name.lower():
+        said["full_name"] = meant
+    changed = {key: value for key, value in said.items() if value != getattr(project, key)}
+    return changed | ({"domains": list(table.domains)} if "domains" in changed else {})
 
 
 def full_name_of(url: str) -> str:

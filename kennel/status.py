@@ -11,6 +11,10 @@ from kennel.plan import Deployed, Wanted
 BUILD_STATES = {"built": "starting", "done": "live"}
 """How a build's state reads as that of its ref, where it is not the same word."""
 
+TOLD = {"waiting", "failed"}
+"""States of a newer build of which it is said why, beside what is live."""
+NEWLINE = "\n"
+
 ENDED = UnitStatus(state=UnitState.FAILED, reason="its process is gone; it is started again")
 
 UNIT_STATES = {
@@ -39,6 +43,8 @@ def deployments(
         tenant = one.record.tenant
         build, trouble = builds.get(tenant), troubles.get(tenant, "")
         upcoming = next_state(one, build, trouble)
+        if build is not None and upcoming == "failed":
+            trouble = trouble or f"build {build.id}: {build.reason.partition(NEWLINE)[0]}"
         lines += [
             _live(one, deployed, units=units, trouble=trouble, upcoming=upcoming, url=url)
             for deployed in sorted(one.live, key=lambda d: d.key)
@@ -78,7 +84,7 @@ def _live(
         url=urls[0] if urls else "",
         urls=urls,
         state=state,
-        why="" if state == "live" and upcoming != "waiting" else trouble or status.reason,
+        why="" if state == "live" and upcoming not in TOLD else trouble or status.reason,
         commit=deployed.commit,
         build=deployed.build,
         next_state=upcoming,

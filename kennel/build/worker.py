@@ -21,7 +21,7 @@ from kennel.domain.record import Build, Project
 from kennel.errors import KennelError, ProviderError
 from kennel.plugin import Cache, in_thread
 from kennel.settings import Settings
-from kennel.store import Store, builds
+from kennel.store import Store, builds, tenants
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Superseded(Exception):
 class Worker:
     """Builds what is queued: `build.max_concurrent` commits side by side.
 
-    `on_built` is called when there is something new to deploy.
+    `on_built` is called when there is something new to deploy, or to take away.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Worker:
         except Superseded as other:
             return await self._supersede(job, other.head)
         except RefGone as error:
-            return await self._cancel(job, str(error))
+            return await self._gone(job, str(error))
         except Exception as error:
             return await self._fail(job, self._reason(job, error, late=limit.expired()))
         return await self._record(job, built)
@@ -187,7 +187,7 @@ class Worker:
     async def _record(self, job: Job, built: Built) -> str:
         preview = environment_of(job.build.tenant.ref) is Environment.PREVIEW
         if preview and not built.manifest.previews:
-            return await self._cancel(job, "the manifest says previews = false")
+            return await self._gone(job, "the manifest says previews = false")
         change = partial(
             builds.built,
             build_id=job.build.id,
@@ -223,12 +223,20 @@ class Worker:
         await self._store.write(change)
         return reason
 
-    async def _cancel(self, job: Job, reason: str) -> str:
+    async def _gone(self, job: Job, reason: str) -> str:
+        """Cancel the build of a ref that is not there or not to be, and let go of the ref.
+
+        Nobody may have told us that it was deleted, or it was never there.
+        """
+        build, now = job.build, self._clock()
+
+        def change(db: Any) -> None:
+            if builds.cancelled(db, build.id, reason=reason, now=now):
+                tenants.gone(db, project_id=job.project.id, ref=build.tenant.ref, now=now)
+
         await job.log.say(f"=== cancelled: {reason} ===")
-        now = self._clock()
-        await self._store.write(
-            partial(builds.cancelled, build_id=job.build.id, reason=reason, now=now)
-        )
+        await self._store.write(change)
+        self._on_built()
         return f"cancelled: {reason}"
 
     async def _fail(self, job: Job, reason: str) -> str:

@@ -88,7 +88,8 @@ def register(
     """Add a project. Without a `name` it gets the repository's, or owner-repository if taken.
 
     One that was removed, and of which something is left, becomes what it was when it is added by
-    hand, without a `forge_id`: its production data is its own. Raises Conflict when the name or the repository is registered already.
+    hand, without a `forge_id`: its production data is its own. Raises Conflict when the name or
+    the repository is registered already.
     """
     same = sa.and_(projects.c.forge == forge, _is_called(full_name))
     values = {

@@ -14,7 +14,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from kennel.errors import Unavailable
-from kennel.store import builds
+from kennel.store import builds, tenants
 from kennel.testing.cache import MemoryCache
 
 Flake = Callable[..., str]
@@ -346,6 +346,7 @@ async def test_a_ref_that_is_gone_cancels_its_build(
     build = await workshop.build(project, commit, "feature/x")
     assert build.state == "cancelled"
     assert build.reason == f"feature/x is gone from {repository.path}"
+    assert await workshop.store.read(tenants.every) == []  # nothing was ever built of it
 
 
 async def test_previews_can_be_declined(workshop: Any, repository: Any, simple_flake: str) -> None:
