@@ -10,10 +10,12 @@ Caddy's API.
 
 import time
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 import uvloop
+from sqlalchemy.engine import Connection
 
 from benchmarks import town
 from benchmarks.counting import Counting
@@ -21,6 +23,7 @@ from benchmarks.report import Cell, Table, middle, ratio, worst
 from benchmarks.scale import Scale
 from kennel.builtin.caddy import CaddyRouter
 from kennel.builtin.systemd import SystemdSupervisor
+from kennel.cli.demo.place import Place
 from kennel.daemon import Parts
 from kennel.store.tables import deployments
 
@@ -33,7 +36,7 @@ def run(scale: Scale) -> dict[str, Any]:
         return uvloop.run(_run(scale, place))
 
 
-async def _run(scale: Scale, place: town.Place) -> dict[str, Any]:
+async def _run(scale: Scale, place: Place) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     so_far = 0
     async with town.parts_at(place) as parts:
@@ -99,12 +102,16 @@ async def _one_by_one(parts: Parts) -> dict[str, Any]:
             query = sa.select(deployments).where(
                 deployments.c.generation_id == deployed.generation.id
             )
-            assert await parts.store.read(lambda db, query=query: db.execute(query).one())
+            assert await parts.store.read(partial(_one, query=query))
             assert await supervisor._row(deployed.generation.unit)
             (await router._admin._ask("GET", f"{ROUTES}/{number}")).raise_for_status()
 
     took = [await _timed(look()) for _ in range(3)]
     return {"median_ms": middle(took), "external_calls": 2 * len(live), "queries": len(live)}
+
+
+def _one(db: Connection, query: sa.Select[Any]) -> sa.Row[Any]:
+    return db.execute(query).one()
 
 
 def tables(figures: dict[str, Any]) -> Sequence[Table]:

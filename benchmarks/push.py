@@ -35,6 +35,11 @@ from kennel.testing.host import NoBox
 SCRIPT = Path(__file__).with_name("hand.sh")
 FIRST = "Hello from Kennel"
 SUPERVISORS = ("systemd", "process")
+NAGLE = 'protocol_version = "HTTP/1.1"'
+SETTLES = DRAIN + 2.0
+"""Seconds after which a deployment has stopped what it replaces, and cleaned up."""
+PROMPT = f"{NAGLE}\n    disable_nagle_algorithm = True"
+"""Without it the service answers in two packets, up to 40 ms apart: no look would be quick."""
 
 
 @dataclass
@@ -62,7 +67,8 @@ class Hand:
     def environment(self) -> dict[str, str]:
         """Return what git, Nix and systemd-run need: the store that Kennel builds in."""
         table = tomllib.loads(self.live.place.config.read_text())["build"]["environment"]
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "WITHIN": self._within, **table}
+        path, home = os.environ["PATH"], str(self.folder)
+        return {"PATH": path, "HOME": home, "WITHIN": self._within, **table}
 
     @property
     def _within(self) -> str:
@@ -166,6 +172,7 @@ def _run(supervisor: str, times: int) -> dict[str, Any]:
     with kennel(supervisor) as live, hand(live, supervisor) as someone:
         text = FIRST
         visitor = live.visitor(f"{PROJECT}-main.localhost")
+        live.push("refs/heads/main", old=NAGLE, new=PROMPT)
         live.push("refs/heads/main", old=text, new=(text := "by hand, to warm up"))
         someone.deploy()
         other = Visitor(
@@ -179,6 +186,7 @@ def _run(supervisor: str, times: int) -> dict[str, Any]:
                 new = f"{who} {turn}"
                 commit = live.push("refs/heads/main", old=text, new=new)
                 text = new
+                time.sleep(0.5)  # git goes on for a while
                 if who == "kennel":
                     live.tell("refs/heads/main", commit)
                     ours.append(visitor.until(text) - live.sent_at)
@@ -186,7 +194,7 @@ def _run(supervisor: str, times: int) -> dict[str, Any]:
                     began = time.perf_counter()
                     someone.deploy()
                     theirs.append(other.until(text) - began)
-                time.sleep(DRAIN + 1.0)  # whatever is stopped after it stops
+                time.sleep(SETTLES)
                 someone.end_all_but_the_newest()
         stages = _stages(live)
         visitor.close()
