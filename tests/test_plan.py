@@ -146,6 +146,18 @@ def test_nothing_is_done_where_all_is_well() -> None:
             id="let drain what is retired",
         ),
         pytest.param(
+            replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW + 1))),
+            world(SETTLED),
+            Steps(),
+            id="let drain what is retired, though the clock went back a little",
+        ),
+        pytest.param(
+            replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW + 3600))),
+            world(SETTLED),
+            Steps(stop=(replace(NEW, retired_at=NOW + 3600),)),
+            id="stop what is retired in a future that was none",
+        ),
+        pytest.param(
             replace(SETTLED, generations=(OLD, NEW)),
             world(SETTLED),
             Steps(stop=(NEW,)),
