@@ -1,5 +1,6 @@
 """Which Nix store the demo builds in: the machine's, or one of its own."""
 
+import grp
 import os
 import subprocess
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from pathlib import Path
 STORE = Path("/nix/store")
 DAEMON = Path("/nix/var/nix/daemon-socket/socket")
 STORE_VARIABLE = "NIX_STORE_DIR"
+BUILDERS = "nixbld"
+"""The group that Nix's installers make."""
 FEATURES = "experimental-features = nix-command flakes"
 
 
@@ -20,7 +23,18 @@ def environment(folder: Path) -> Mapping[str, str]:
 
 def usable() -> bool:
     """Return whether this user can build in the machine's store."""
-    return os.access(DAEMON, os.W_OK) or os.access(STORE, os.W_OK)
+    return os.access(DAEMON, os.W_OK) or (os.access(STORE, os.W_OK) and _has_builders())
+
+
+def _has_builders() -> bool:
+    """Return whether Nix has users to build as. It asks for them where it is root."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        grp.getgrnam(BUILDERS)
+    except KeyError:
+        return False
+    return True
 
 
 def _private(folder: Path) -> Mapping[str, str]:
