@@ -1,6 +1,7 @@
 """What people may ask of the daemon."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,8 @@ from kennel.store import Store, builds, tenants
 from kennel.store.tables import builds as build_rows
 from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 
+FIRST_PORT = 10_000 + os.getpid() % 200 * 100
+"""Tests that run beside these take others."""
 URL = "https://git.example/acme/shop.git"
 
 
@@ -76,7 +79,7 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
     rules = Rules(
         host="here",
         ephemeral="example.net",
-        ports=range(22000, 22999),
+        ports=range(FIRST_PORT, FIRST_PORT + 100),
         limits=Limits(),
         drain=0.0,
         ready_timeout=10.0,

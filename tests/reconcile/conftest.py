@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,8 @@ from kennel.store import Store, builds, projects, snapshot, tenants
 from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 
 MAIN = Ref.branch("main")
+FIRST_PORT = 10_000 + os.getpid() % 200 * 100
+"""Tests that run beside these take others."""
 
 
 @dataclass
@@ -108,7 +111,7 @@ def make_reconciler(town: Town) -> Reconciler:
     rules = Rules(
         host="here",
         ephemeral="example.net",
-        ports=range(21000, 21999),
+        ports=range(FIRST_PORT, FIRST_PORT + 100),
         limits=Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
         drain=town.drain,
         ready_timeout=town.ready_timeout,
