@@ -90,6 +90,14 @@ class Live:
                 raise Failure(f"{ref} is not live: {self._status()}")
             time.sleep(0.05)
 
+    def until_gone(self, ref: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while any(d.ref == ref for d in self._status()):
+            self.server.check()
+            if time.monotonic() > deadline:
+                raise Failure(f"{ref} is still there: {self._status()}")
+            time.sleep(0.05)
+
     def _status(self) -> list[Deployment]:
         try:
             return self.server.daemon.status(PROJECT)
