@@ -60,7 +60,7 @@ class Machine:
         found = {}
         for group in root.rglob("cgroup.procs"):
             for pid in _lines(group):
-                if words := _words(Path("/proc", pid)):
+                if words := words_of(Path("/proc", pid)):
                     found[int(pid)] = words
         return found
 
@@ -136,7 +136,8 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _words(process: Path) -> str:
+def words_of(process: Path) -> str:
+    """Return the words of a process by its folder below /proc, "" if it is gone."""
     try:
         return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
