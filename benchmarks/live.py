@@ -149,7 +149,7 @@ class _Here(HTTPSConnection):
 @contextmanager
 def kennel(supervisor: str) -> Iterator[Live]:
     """Start `kennel serve`. Raises NoBox where there can be no systemd."""
-    with town.site(supervisor) as (place, box), Server(place) as server:
+    with town.site(supervisor) as (place, box), Server(place) as server, server.daemon:
         live = Live(place, box, server)
         try:
             live.first()

@@ -31,7 +31,7 @@ def run(scale: Scale) -> dict[str, Any]:
     """Measure at one size. Raises NoBox."""
     with town.site() as (place, _):
         asyncio.run(_fill(place, scale.resident))
-        with Server(place) as server:
+        with Server(place) as server, server.daemon:
             pid = server._process.pid if server._process else 0
             empty = memory(pid)
             _until_live(server, scale.resident)
