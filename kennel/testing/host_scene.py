@@ -67,9 +67,15 @@ class HostScene(Scene):
 
 
 @contextmanager
-def host_scene(machine: Machine, caddy: str = "") -> Iterator[HostScene]:
-    """Give a place on a machine. `caddy`: more lines of kennel.toml's [plugins.caddy]."""
+def host_scene(
+    machine: Machine, *, caddy: str = "", http_port: int | None = None
+) -> Iterator[HostScene]:
+    """Give a place on a machine. Its daemon is not started yet.
+
+    `caddy`: more lines of kennel.toml's [plugins.caddy]. `http_port`: where that Caddy listens.
+    """
     with places.made(Path(tempfile.mkdtemp(dir=machine.shared)), "systemd") as place:
+        place.http = http_port or place.http
         variables = {"NIX_REMOTE": "daemon", "NIX_CONFIG": FEATURES}
         place.config.write_text(impatient(places.config(place, variables)) + caddy)
         scene = HostScene(place, machine=machine)

@@ -52,7 +52,9 @@ class Scene:
         with self.place.log.open("ab") as log:
             self.process = self.launch([*command, "--log-level", "debug"], given, log)
         self.may_die = "KENNEL_CRASH_AT" in environment
-        self.eventually(lambda: self.has_died() or self.answers(), "kennel serve answers")
+        self.eventually(
+            lambda: (self.has_died() and self.may_die) or self.answers(), "kennel serve answers"
+        )
 
     def launch(
         self, command: Sequence[str], env: Mapping[str, str], log: IO[bytes]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,23 +128,30 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_commit_says_what_to_do_and_costs_nobody_else(scene: "Scene", fault: str) -> None:
-    files, expected = BROKEN[fault]
+def test_a_broken_commit_says_what_to_do_and_costs_nobody_else(scene: "Scene") -> None:
     good, bad = scene.repository("good"), scene.repository("bad")
     bad.push()
     scene.live("one", "bad")
-    bad.commit(files)
-    bad.push()
-    good.push()
-    scene.live("one", "good")
-    scene.eventually(lambda: scene.state("bad") == "failed", "the build fails")
+    fine = bad.head("main")
+    for number, (fault, (files, expected)) in enumerate(BROKEN.items()):
+        bad.git("reset", "--quiet", "--hard", fine)
+        commit = bad.commit(files)
+        bad.push("HEAD:refs/heads/main", "--force")
+        good.say(f"{number}")
+        good.push()
+        scene.live(f"{number}", "good")
+        scene.eventually(partial(failed, scene, commit), f"{fault} fails")
+        build = scene.newest("bad")
+        assert build is not None
+        assert re.search(expected, build.reason), f"{fault}: {build.reason}"
+        assert "Traceback" not in build.reason
+        assert scene.says("one", "bad"), "what was live stays live"
+        scene.settle()
+
+
+def failed(scene: "Scene", commit: str) -> bool:
     build = scene.newest("bad")
-    assert build is not None
-    assert re.search(expected, build.reason), build.reason
-    assert "Traceback" not in build.reason
-    assert scene.says("one", "bad"), "what was live stays live"
-    scene.eventually(lambda: len(scene.services()) == 2, "nothing of it is left running")
+    return build is not None and (build.commit, build.state) == (commit, "failed")
 
 
 def test_a_stop_leaves_nothing_and_loses_nothing(scene: "Scene") -> None:
