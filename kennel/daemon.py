@@ -145,6 +145,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
     Webhooks are taken in as soon as they can be kept, however long providers take to open.
     """
     premises.make_folders(settings)
+    premises.warn_of_missing_programs()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(premises.only_one(settings))
         store = Store(settings.database_url)

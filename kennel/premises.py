@@ -8,16 +8,29 @@ from functools import partial
 import structlog
 
 from kennel.errors import ConfigError
+from kennel.prerequisites import missing_programs
 from kennel.settings import Settings
 from kennel.store import Store, releases
 
 log = structlog.get_logger(__name__)
 
 
+def warn_of_missing_programs() -> None:
+    """What is live can go on without them: no reason not to start."""
+    if missing := missing_programs():
+        log.warning(
+            "not on Kennel's PATH: every build will fail. Install git and Nix, and start Kennel"
+            " with a PATH that has them",
+            missing=missing,
+        )
+
+
 def make_folders(settings: Settings) -> None:
     for folder, setting in ((settings.state_dir, "state_dir"), (settings.run_dir, "run_dir")):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                folder.chmod(0o755)  # whatever the umask: a Caddy of another user reads in run_dir
         except OSError as error:
             raise ConfigError(
                 f"{setting}: cannot make {folder}: {error.strerror}. Choose another folder in"

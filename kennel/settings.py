@@ -250,6 +250,7 @@ def parse(text: str, *, source: str) -> Settings:
 
 def _check(settings: Settings, source: str) -> None:
     """Refuse what has the right type and still makes no sense."""
+    _check_places(settings, source)
     for name, table in settings.projects.items():
         if not names.PROJECT.fullmatch(name):
             raise ConfigError(
@@ -258,6 +259,17 @@ def _check(settings: Settings, source: str) -> None:
             )
         if table.token and table.ssh_key:
             raise ConfigError(f"{source}: [projects.{name}]: give token or ssh_key, not both")
+        if table.url and names.has_password(table.url):
+            raise ConfigError(
+                f"{source}: [projects.{name}] url: has a password in it, which would be shown."
+                ' Leave it out, and say where it is: token = "file:/path"'
+            )
+        for domain in table.domains:
+            if not names.HOST.fullmatch(domain.removeprefix("*.")):
+                raise ConfigError(
+                    f"{source}: [projects.{name}] domains: {domain!r} is no host name in lower"
+                    ' case, such as "shop.example.org" or "*.example.org"'
+                )
     ports = settings.services.port_range
     if not (FIRST_PORT <= ports.start < ports.stop <= LAST_PORT + 1):
         raise ConfigError(
@@ -269,3 +281,20 @@ def _check(settings: Settings, source: str) -> None:
             raise ConfigError(
                 f'{source}: allow: {pattern!r} is neither "OWNER/*" nor "OWNER/REPOSITORY"'
             )
+
+
+def _check_places(settings: Settings, source: str) -> None:
+    """Refuse folders that depend on where one stands, and names and addresses that are none."""
+    for key in ("state_dir", "run_dir"):
+        folder: Path = getattr(settings, key)
+        if not folder.is_absolute():
+            raise ConfigError(
+                f"{source}: {key}: {str(folder)!r} is no absolute path, such as"
+                f' "{Path.home() / "kennel"}"'
+            )
+    domain = settings.domains.ephemeral
+    if not names.HOST.fullmatch(f"shop-main.{domain}"):
+        raise ConfigError(
+            f"{source}: [domains] ephemeral: {domain!r} is no domain in lower case, such as"
+            ' "preview.example.net"'
+        )

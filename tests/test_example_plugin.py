@@ -63,7 +63,9 @@ def test_its_own_tests_pass(outside: Path) -> None:
 
 def test_kennel_lists_it(outside: Path) -> None:
     config = outside / "kennel.toml"
-    config.write_text('state_dir = "state"\nrun_dir = "run"\n[plugins.example]\n')
+    config.write_text(
+        f'state_dir = "{outside}/state"\nrun_dir = "{outside}/run"\n[plugins.example]\n'
+    )
     kennel = outside / "venv" / "bin" / "kennel"
     listed = json.loads(run(kennel, "plugins", "--json", cwd=outside, KENNEL_CONFIG=str(config)))
     (example,) = [plugin for plugin in listed if plugin["name"] == "example"]

@@ -261,3 +261,29 @@ def test_an_unknown_key_of_any_table(table: str) -> None:
     assert str(error.value) == (
         f"kennel.toml: [{table}]: unknown key 'no_such'; its keys are: {keys}"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('state_dir = "here"', "state_dir: 'here' is no absolute path"),
+        ('run_dir = "~/run"', "run_dir: '~/run' is no absolute path"),
+        ('domains.ephemeral = "https://x.org/"', "[domains] ephemeral: 'https://x.org/' is no"),
+        (
+            '[projects.shop]\nurl = "https://git.example.org/acme/shop"\ndomains = ["https://x"]',
+            "[projects.shop] domains: 'https://x' is no host name",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_meant_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text, source="kennel.toml")
+    assert str(error.value).startswith(f"kennel.toml: {why}")
+
+
+def test_an_address_with_a_password_is_refused_and_not_shown() -> None:
+    text = '[projects.shop]\nurl = "https://ada:hunter2@git.example.org/acme/shop"'
+    with pytest.raises(ConfigError, match="has a password in it") as error:
+        parse(text, source="kennel.toml")
+    assert "hunter2" not in str(error.value)
+    parse(text.replace(":hunter2", ""), source="kennel.toml")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -60,6 +61,7 @@ class Programs:
         this is cancelled the program and all it started are ended first. Raises BuildError if it
         cannot be executed or if it writes more than `most_output` bytes to stdout.
         """
+        _refuse_absent(command[0], env)
         name = f"kennel-build-{build_id}-{next(self._numbers)}"
         apart = self._sandbox is not None and reach is not None
         words = list(command)
@@ -110,6 +112,15 @@ class Programs:
             await stop_units(units)
             found += units
         return found
+
+
+def _refuse_absent(program: str, env: Mapping[str, str]) -> None:
+    """Say it in our words, before some wrapper of ours says it in its own."""
+    if shutil.which(program, path=env.get("PATH")) is None:
+        raise BuildError(
+            f"there is no program {program} where Kennel looks for it (its PATH): install it, and"
+            " restart Kennel with a PATH that has it"
+        )
 
 
 async def _talk(

@@ -7,9 +7,9 @@ import typer
 
 from kennel.cli import session
 from kennel.cli.default_group import DefaultGroup
-from kennel.cli.screen import Column, Row, Screen, link, word
+from kennel.cli.screen import Column, Row, Screen, harmless, link, word
 from kennel.cli.session import AsJson
-from kennel.cli.words import age, duration, short
+from kennel.cli.words import MOST, age, duration, short
 from kennel.views import Build
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def list_builds(
     context: typer.Context,
     project: Annotated[str | None, typer.Argument(help="Only of this project.")] = None,
     ref: Annotated[str | None, typer.Argument(help="Only of this branch or pr-N.")] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List builds, newest first."""
@@ -65,8 +65,13 @@ def _row(build: Build, now: float) -> Row:
             age(build.created_at, now),
             took(build),
         ),
-        build.reason,
+        _first_line(build.reason),
     )
+
+
+def _first_line(reason: str) -> str:
+    first, *more = harmless(reason).splitlines() or [""]
+    return f"{first} …" if more else first
 
 
 def took(build: Build) -> str:

@@ -9,9 +9,11 @@ import typer
 
 from kennel.cli import session
 from kennel.cli.outcome import Exit, Failure
+from kennel.errors import ConfigError
 from kennel.plugin.manager import Plugins, Ports, choose
 from kennel.plugin.settings import PluginSettings, read_secret
-from kennel.settings import Settings
+from kennel.prerequisites import missing_programs
+from kennel.settings import ProjectTable, Settings
 
 
 def check_config(
@@ -53,6 +55,24 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
         yield "projects", ", ".join(sorted(settings.projects))
     if settings.allow:
         yield "allowed", ", ".join(settings.allow)
+    for name, project in settings.projects.items():
+        yield from (("warning", what) for what in _unreadable(name, project, ports))
+    if missing := missing_programs():
+        yield "warning", f"not on PATH here, and needed to build: {', '.join(missing)}"
+
+
+def _unreadable(name: str, table: ProjectTable, ports: Ports) -> Iterator[str]:
+    """Yield which secrets of a project cannot be read: the daemon starts without them.
+
+    Raises ConfigError for a forge that nobody understands.
+    """
+    choose(f"[projects.{name}] forge", table.forge, ports.forges)
+    for key in ("secret", "token", "ssh_key"):
+        if reference := getattr(table, key):
+            try:
+                read_secret(reference, where=f"[projects.{name}] {key}")
+            except ConfigError as error:
+                yield str(error)
 
 
 def _database(url: str) -> str:
@@ -60,10 +80,13 @@ def _database(url: str) -> str:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+            raise ArgumentError(url)
+        return parsed.render_as_string(hide_password=True)
     except ArgumentError as error:
         raise Failure(
-            "database.url: not a database URL",
+            "database.url: not a database URL that Kennel knows",
             "write sqlite:////path/to/kennel.db or postgresql://user@host/name",
             code=Exit.USAGE,
         ) from error

@@ -8,7 +8,7 @@ import typer
 from kennel.cli import session
 from kennel.cli.screen import Column, Row
 from kennel.cli.session import AsJson
-from kennel.cli.words import age
+from kennel.cli.words import MOST, age
 from kennel.views import Delivery
 
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
 
 def deliveries(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=MOST, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the webhooks that came in, newest first."""

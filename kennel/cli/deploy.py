@@ -71,12 +71,15 @@ def _watched(daemon: Daemon, screen: Screen, build: Build) -> Build:
     shown = ""
     logged = False
     while True:
-        if build.state != shown and build.state not in FINAL:
-            shown = build.state
-            screen.note(PHASES.get(shown, shown), "yellow")
         if build.state != "queued" and not logged:
             logged = True
+            shown = "building"  # it may be beyond that already: its log comes first all the same
+            screen.note(PHASES[shown], "yellow")
             _show_log(daemon, screen, build.id)
+        elif build.state != shown and build.state not in FINAL:
+            shown = build.state
+            screen.note(PHASES.get(shown, shown), "yellow")
+            continue
         elif build.state in FINAL:
             return build
         else:

@@ -6,6 +6,7 @@ import typer
 
 from kennel.cli import session
 from kennel.cli.outcome import Exit, Failure
+from kennel.cli.words import MOST
 
 
 def logs(
@@ -17,7 +18,8 @@ def logs(
     ] = None,
     *,
     lines: Annotated[
-        int, typer.Option("-n", "--lines", min=1, help="How many lines of a service.")
+        int,
+        typer.Option("-n", "--lines", min=1, max=MOST, help="How many lines of a service."),
     ] = 100,
     build: Annotated[
         int | None, typer.Option("--build", metavar="ID", min=1, help="The log of a build.")

@@ -15,6 +15,8 @@ from rich.style import Style
 from rich.text import Text
 
 GAP = "  "
+LONG = 24
+"""Cells a column may take on a terminal that is too narrow, unless it is shown whole."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.?")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -39,10 +41,14 @@ STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. `spare`: 0 is always shown; the highest goes first where there is no room."""
+    """A column. `spare`: 0 is always shown; the highest goes first where there is no room.
+
+    `whole`: never shortened; a cell that is too long for its column has a line that is folded.
+    """
 
     title: str
     spare: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,14 @@ class Screen:
         self.out.print(text, style=style or None, soft_wrap=True)
 
     def pair(self, title: str, value: str | Text) -> None:
-        """Write one line of a description: what, and its value."""
-        self.line(Text.assemble((title + GAP, "dim"), _cell(value)))
+        """Write what, and its value: further lines of it stand below its first one."""
+        if isinstance(value, Text):
+            self.line(Text.assemble((title + GAP, "dim"), value))
+            return
+        first, *more = harmless(value).splitlines() or [""]
+        self.line(Text.assemble((title + GAP, "dim"), first))
+        for line in more:
+            self.line(" " * len(title + GAP) + line)
 
     def note(self, text: str | Text, style: str = "") -> None:
         """Tell what is going on."""
@@ -123,11 +135,16 @@ def aligned(
 ) -> list[Text]:
     """Return the lines of a table. `room`: the width there is, None where there is no limit."""
     table = [[_cell(cell) for cell in row.cells] for row in rows]
-    widths = [
-        max([len(column.title), *(line[i].cell_len for line in table)])
-        for i, column in enumerate(columns)
-    ]
-    shown = _fitting(columns, widths, (room - len(indent)) if room is not None else None)
+    space = room - len(indent) if room is not None else None
+    widths = _widths(columns, table)
+    if space is not None and _total(widths) > space:
+        table = [_shortened(columns, line) for line in table]
+        widths = _widths(columns, table)
+    shown = _fitting(columns, widths, space)
+    if space is not None and _total([widths[i] for i in shown]) > space:
+        # one line that is folded is better than all of them
+        widths = _widths(columns, table, most=space // 2)
+        shown = _fitting(columns, widths, space)
     lines = [_line([Text(column.title, "dim") for column in columns], widths, shown, indent)]
     for row, cells in zip(rows, table, strict=True):
         lines.append(_line(cells, widths, shown, indent))
@@ -141,10 +158,36 @@ def _cell(cell: str | Text) -> Text:
     return Text(harmless(cell).replace("\n", " ").replace("\t", " "))
 
 
+def _widths(
+    columns: Sequence[Column], table: Sequence[Sequence[Text]], *, most: int | None = None
+) -> list[int]:
+    """Return how wide each column is. A cell of more than `most` does not make it wider."""
+    return [
+        max(
+            [len(column.title)]
+            + [line[i].cell_len for line in table if most is None or line[i].cell_len <= most]
+        )
+        for i, column in enumerate(columns)
+    ]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _shortened(columns: Sequence[Column], line: Sequence[Text]) -> list[Text]:
+    """Return a line whose long cells end in `…`, but for those that are shown whole."""
+    cells = [cell.copy() for cell in line]
+    for column, cell in zip(columns, cells, strict=True):
+        if not column.whole:
+            cell.truncate(LONG, overflow="ellipsis")
+    return cells
+
+
 def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int | None) -> list[int]:
     """Return the numbers of the columns to show."""
     shown = list(range(len(columns)))
-    while room is not None and sum(widths[i] + len(GAP) for i in shown) - len(GAP) > room:
+    while room is not None and _total([widths[i] for i in shown]) > room:
         most = max(shown, key=lambda i: columns[i].spare)
         if columns[most].spare == 0:
             break
@@ -157,6 +200,6 @@ def _line(cells: Sequence[Text], widths: Sequence[int], shown: Sequence[int], in
     for i in shown:
         line.append_text(cells[i])
         if i != shown[-1]:
-            line.append(" " * (widths[i] - cells[i].cell_len) + GAP)
+            line.append(" " * max(0, widths[i] - cells[i].cell_len) + GAP)
     line.rstrip()
     return line

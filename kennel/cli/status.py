@@ -9,13 +9,13 @@ import typer
 from rich.text import Text
 
 from kennel.cli import session
-from kennel.cli.screen import Column, Row, Screen, link, word
+from kennel.cli.screen import Column, Row, Screen, harmless, link, word
 from kennel.cli.session import AsJson
 from kennel.cli.words import age, short
 from kennel.views import Deployment
 
 COLUMNS = (
-    Column("URL"),
+    Column("URL", whole=True),
     Column("REF"),
     Column("NAME", spare=1),
     Column("ENVIRONMENT", spare=3),
@@ -23,6 +23,8 @@ COLUMNS = (
     Column("COMMIT", spare=4),
     Column("SINCE", spare=2),
 )
+REASON_LINES = 4
+"""So many lines of why something failed: the rest is in `kennel builds show`."""
 RANKS = ("prod", "staging", "dev", "preview")
 
 
@@ -65,7 +67,7 @@ def _order(d: Deployment) -> tuple[str, int, str, bool, str]:
 
 def _row(d: Deployment, now: float) -> Row:
     more = [url for url in d.urls if url != d.url]
-    remark = "\n".join([*([d.why] if d.why else []), *(f"also at {url}" for url in more)])
+    remark = "\n".join([*_why(d), *(f"also at {url}" for url in more)])
     return Row(
         (
             link(d.url),
@@ -78,6 +80,14 @@ def _row(d: Deployment, now: float) -> Row:
         ),
         remark,
     )
+
+
+def _why(d: Deployment) -> list[str]:
+    lines = harmless(d.why).splitlines()
+    if len(lines) <= REASON_LINES:
+        return lines
+    more = f"… (`kennel builds show {d.build}`)" if d.build and not d.next_state else "…"
+    return [*lines[: REASON_LINES - 1], more]
 
 
 def _state(d: Deployment) -> Text:

@@ -2,6 +2,9 @@
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNITS = (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE))
+MOST = 10_000
+"""Rows or lines that the daemon hands out at once."""
+
 _EXACT = 10
 """Seconds below which tenths are told."""
 

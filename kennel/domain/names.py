@@ -36,6 +36,12 @@ HOST = re.compile(
 )
 
 
+def has_password(url: str) -> bool:
+    """Return whether a URL holds a password: `https://user:password@host/path`."""
+    before, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    return bool(at) and ":" in before
+
+
 def slug(text: str) -> str:
     """Return `text` in `[a-z0-9-]`: lower case, one dash for every run of anything else."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

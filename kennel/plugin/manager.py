@@ -123,10 +123,13 @@ class Plugins:
 
     def _refuse_unknown_tables(self, settings: PluginSettings) -> None:
         for name in sorted(settings.names - self._installed.keys()):
+            # a supervisor or router is named in a line of its own, and need not have a table
+            written = f"[plugins.{name}]" if settings.says_of(name) else f'"{name}"'
             raise ConfigError(
-                f"kennel.toml: [plugins.{name}]: no plugin of that name is installed;"
+                f"kennel.toml: {written}: no plugin of that name is installed;"
                 f" installed are: {', '.join(sorted(self._installed))}."
-                f" Install the package that has it (such as kennel-{name}) or remove the table"
+                f" Install the package that has it (such as kennel-{name}) or remove"
+                f" {'the table' if settings.says_of(name) else 'the name'}"
             )
 
     def _providers(self, hook: str, settings: PluginSettings) -> list[Offer]:

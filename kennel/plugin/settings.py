@@ -58,6 +58,10 @@ class PluginSettings:
         """Return the plugins that are on."""
         return frozenset(self._tables)
 
+    def says_of(self, name: str) -> bool:
+        """Return whether there is a key in `[plugins.name]`."""
+        return bool(self._tables.get(name))
+
     def read(self, name: str, shape: type[C]) -> C | None:
         """Return `[plugins.name]` as `shape`, or None if the plugin is not on.
 

@@ -147,6 +147,14 @@ def test_builds(daemon: Any, kennel: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert daemon.asked[0].path == "/api/builds?project=shop&ref=main&limit=2"
 
 
+def test_a_reason_of_many_lines_is_shown_whole_where_one_build_is(daemon: Any, kennel: Any) -> None:
+    failed = with_(BUILD, state="failed", reason="no flake\n  at line 3", urls=[])
+    daemon.give("GET /api/builds", [failed])
+    daemon.give("GET /api/builds/12", failed)
+    assert kennel("builds").out.splitlines()[-1] == "  no flake …"
+    assert "reason       no flake\n               at line 3\n" in kennel("builds", "show", "12").out
+
+
 def test_show(daemon: Any, kennel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 160.0)
     daemon.give("GET /api/builds/12", with_(BUILD, trusted=False))

@@ -124,6 +124,32 @@ def test_what_a_branch_says_does_no_harm(daemon: Any, kennel: Any) -> None:
     assert not any(character in out for character in "\x1b\x07\r\x9b")
 
 
+def test_a_long_ref_makes_no_narrow_terminal_unreadable() -> None:
+    from kennel.cli.screen import aligned
+
+    long = msgspec.structs.replace(LIVE, ref="feature/" + "x" * 190)
+    rows = [module._row(one, NOW) for one in (LIVE, long)]
+    lines = [line.plain for line in aligned(module.COLUMNS, rows, indent="", room=80)]
+    assert all(len(line) <= 80 for line in lines)
+    assert any("feature/xxx" in line and "…" in line for line in lines)
+    assert any(
+        "x" * 190 in line.plain for line in aligned(module.COLUMNS, rows, indent="", room=None)
+    )
+
+
+def test_a_long_reason_is_told_in_a_few_lines(daemon: Any, kennel: Any) -> None:
+    why = "\n".join(f"line {n}" for n in range(9))
+    failed = msgspec.structs.replace(OTHER, state="failed", why=why, build=12)
+    daemon.give("GET /api/status", [failed])
+    daemon.give("GET /api/health", HEALTHY)
+    assert kennel("status").out.splitlines()[-4:] == [
+        "    line 0",
+        "    line 1",
+        "    line 2",
+        "    … (`kennel builds show 12`)",
+    ]
+
+
 def test_a_narrow_terminal_leaves_out_what_can_be_spared() -> None:
     from rich.text import Text
 

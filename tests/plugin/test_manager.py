@@ -181,10 +181,20 @@ def test_a_plugin_that_cannot_be_imported(install: Install, code: str, why: str)
 def test_a_table_without_a_plugin(host: Host) -> None:
     plugins = Plugins({"memory": (plugin(), None)})
     with pytest.raises(ConfigError) as error:
-        plugins.ports(PluginSettings({"memory": {}, "postgres": {}}, host))
+        plugins.ports(PluginSettings({"memory": {}, "postgres": {"url": "x"}}, host))
     assert str(error.value) == (
         "kennel.toml: [plugins.postgres]: no plugin of that name is installed; installed are:"
         " memory. Install the package that has it (such as kennel-postgres) or remove the table"
+    )
+
+
+def test_a_supervisor_without_a_plugin_is_not_called_a_table(host: Host) -> None:
+    plugins = Plugins({"memory": (plugin(), None)})
+    with pytest.raises(ConfigError) as error:
+        plugins.ports(PluginSettings({"memory": {}, "docker": {}}, host))
+    assert str(error.value) == (
+        'kennel.toml: "docker": no plugin of that name is installed; installed are: memory.'
+        " Install the package that has it (such as kennel-docker) or remove the name"
     )
 
 
