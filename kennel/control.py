@@ -11,10 +11,10 @@ from sqlalchemy.engine import Connection
 from kennel import __version__, status, views
 from kennel.build import follow as follow_log
 from kennel.build.places import Places
-from kennel.domain import Ref, RefKind, Tenant, environment_of
+from kennel.domain import Ref, RefKind, Tenant, environment_of, names
 from kennel.domain.record import Build, Project, TenantRecord
 from kennel.errors import ConfigError, Conflict, NotFound, ProviderError
-from kennel.plan import Steps, Wanted
+from kennel.plan import Deployed, Steps, Wanted
 from kennel.plugin import PluginSettings, Provider, SecretReference
 from kennel.plugin.manager import Plugin, Plugins
 from kennel.reconcile import Providers, Reconciler
@@ -97,7 +97,11 @@ class Control:
         chosen = [d for d in services if name in {None, d.key.name}]
         if not chosen:
             there = ", ".join(d.key.name for d in services) or "none"
-            raise NotFound(f"no service {name or ''} of {tenant} is live; there is: {there}")
+            what = f"no service {name}" if name else "no service"
+            raise NotFound(
+                f"{what} of {tenant} is live; there is: {there}. `kennel status` shows what runs,"
+                " `kennel logs --build ID` what a build wrote"
+            )
         return [
             f"{d.key.name}: {line}" if len(chosen) > 1 else line
             for d in chosen
@@ -136,6 +140,7 @@ class Control:
             _refuse_value(key, reference)
         if new.token and new.ssh_key:
             raise ConfigError("give a token or an SSH key, not both")
+        self._refuse_unknown(new)
         change = partial(
             projects.register,
             now=time.time(),
@@ -153,6 +158,20 @@ class Control:
         project = await self.store.write(change)
         await self.registry.load()
         return _project_view(project, [])
+
+    def _refuse_unknown(self, new: views.NewProject) -> None:
+        """Refuse a forge whose webhooks nobody here reads, and domains that no URL can have."""
+        forges = sorted(one.name for kind, one in self.in_use if kind == "forge")
+        if new.forge not in forges:
+            raise ConfigError(f"forge: no {new.forge!r} here; there is: {', '.join(forges)}")
+        for domain in new.domains:
+            if not names.HOST.fullmatch(domain.removeprefix("*.")):
+                raise ConfigError(
+                    f"domain: {domain!r} is no host name in lower case, such as shop.example.org"
+                    " or *.example.org"
+                )
+        if names.has_password(new.url):
+            raise ConfigError("url: has a password in it, which would be shown: give a token")
 
     async def remove_project(self, name: str) -> None:
         """Take a project down, with everything it has but its production data."""
@@ -214,7 +233,9 @@ class Control:
 
     def _build_view(self, build: Build, wanted: Sequence[Wanted]) -> views.Build:
         live = [(one.hosts.get(d.key.name), d) for one in wanted for d in one.live]
-        hosts = [held[-1] for held, deployed in live if held and deployed.build == build.id]
+        mine = [(held[-1], d) for held, d in live if held and d.build == build.id]
+        mine.sort(key=lambda one: _rank(build.tenant.project, one[1]))
+        hosts = [host for host, _ in mine]
         return views.Build(
             id=build.id,
             project=build.tenant.project,
@@ -230,6 +251,11 @@ class Control:
             finished_at=build.finished_at,
             urls=[self.providers.router.url(host) for host in hosts],
         )
+
+
+def _rank(project: str, deployed: Deployed) -> tuple[bool, bool, str]:
+    """Put what has the shortest URL first: scripts read one line (see `names.primary_of`)."""
+    return deployed.key.name != project, deployed.generation is None, deployed.key.name
 
 
 def _refuse_value(key: str, reference: str | None) -> None:

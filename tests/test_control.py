@@ -15,6 +15,7 @@ from kennel.build.places import Places
 from kennel.control import Control
 from kennel.domain import Limits, Manifest, Outputs, Ref, Service, Site, Tenant
 from kennel.errors import ConfigError, Conflict, NotFound, Unavailable
+from kennel.plugin import PluginSettings
 from kennel.plugin.manager import Plugins
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
@@ -86,6 +87,8 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
     )
     reconciler = Reconciler(sqlite_store, providers, rules, Fingerprint(tmp_path / "key"))
     woken: list[str] = []
+    on = PluginSettings({"forgejo": {}, "github": {}}, settings.plugin_host)
+    forges = Plugins.discover().ports(on).forges
     control = Control(
         settings=settings,
         store=sqlite_store,
@@ -93,7 +96,11 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
         reconciler=reconciler,
         providers=providers,
         installed=Plugins.discover(),
-        in_use=[("supervisor", supervisor), ("router", router)],
+        in_use=[
+            ("supervisor", supervisor),
+            ("router", router),
+            *(("forge", one) for one in forges.values()),
+        ],
         changed=lambda: woken.append("changed"),
         started_at=1.0,
     )
@@ -105,6 +112,23 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
 
 
 class TestProjects:
+    @pytest.mark.parametrize(
+        ("url", "more", "why"),
+        [
+            (URL, {"forge": "gitlab"}, "forge: no 'gitlab' here; there is: forgejo, gitea, github"),
+            (URL, {"domains": ["https://x"]}, "domain: 'https://x' is no host name"),
+            ("https://ada:hunter2@git.example/acme/shop", {}, "url: has a password in it"),
+        ],
+    )
+    async def test_what_could_never_work_is_not_taken(
+        self, office: Office, url: str, more: dict[str, object], why: str
+    ) -> None:
+        with pytest.raises(ConfigError) as error:
+            await office.add(url, **more)
+        assert str(error.value).startswith(why)
+        assert "hunter2" not in str(error.value)
+        assert await office.control.projects() == []
+
     async def test_one_is_added_and_listed(self, office: Office) -> None:
         added = await office.add(domains=["shop.example"])
         assert (added.name, added.full_name, added.refs) == ("shop", "acme/shop", 0)
@@ -264,6 +288,8 @@ class TestLooking:
         assert await office.control.unit_logs("shop", "main", None, 5) == ["probe: serves"]
         with pytest.raises(NotFound, match=r"no service docs of shop/main is live; there is: api"):
             await office.control.unit_logs("shop", "main", "docs", 5)
+        with pytest.raises(NotFound, match=r"no service of shop/nope is live; there is: none"):
+            await office.control.unit_logs("shop", "nope", None, 5)
 
     async def test_health_names_what_is_wrong(self, office: Office) -> None:
         office.supervisor.problem = Unavailable("no bus")
@@ -271,6 +297,7 @@ class TestLooking:
         assert [(one.kind, one.problem) for one in health.providers] == [
             ("supervisor", "no bus"),
             ("router", ""),
+            *[("forge", "")] * 3,
         ]
 
     async def test_status_of_a_project_is_its_own(self, office: Office) -> None:

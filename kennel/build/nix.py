@@ -30,6 +30,7 @@ CAREFUL = ("--option", "accept-flake-config", "false", "--option", "pure-eval", 
 """A flake's own `nixConfig` may name programs that Nix runs: nobody asked for those."""
 
 MEMORY = re.compile(r"out of memory|bad_alloc|cannot allocate memory", re.IGNORECASE)
+NOBODY = re.compile(r"build-users-group' (does not exist|has no members)|no build users")
 UNLOCKED = re.compile(r"in pure mode|unlocked|--no-update-lock-file|requires lock file changes")
 
 
@@ -157,8 +158,12 @@ class Nix:
     def _advice(self, said: str) -> str:
         """Return what to do about it, where that is known."""
         advice = ""
+        if NOBODY.search(said):
+            advice = (
+                "\nNix has no users to build as: install its daemon (Debian: nix-setup-systemd)"
+            )
         if UNLOCKED.search(said):
-            advice = "\nCommit a flake.lock that fits flake.nix: `nix flake lock` writes it"
+            advice += "\nCommit a flake.lock that fits flake.nix: `nix flake lock` writes it"
         if self._settings.memory_max is not None and MEMORY.search(said):
             advice += f"\nA build may use {self._settings.memory_max} bytes (build.memory_max)"
         return advice

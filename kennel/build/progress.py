@@ -130,6 +130,8 @@ class Progress:
     def failure(self) -> str:
         """Return what went wrong, with the last log lines of the derivations that failed."""
         said = dict.fromkeys(self.errors or self._said)
+        if blamed := [text for text in said if not text.startswith("warning: ")]:
+            said = dict.fromkeys(blamed)
         text = "\n".join(said) or "Nix failed without a word"
         failed = [d for path, d in self._tails.items() if d.tail and f"'{path}'" in text]
         quoted = [_quoted(derivation) for derivation in failed]

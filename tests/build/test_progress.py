@@ -120,3 +120,12 @@ def test_messages_are_told_without_colours_hints_and_paths_of_copies() -> None:
 )
 def test_names_of_store_paths(path: str, name: str) -> None:
     assert name_of(path) == name
+
+
+def test_a_failure_is_not_told_with_warnings_where_there_is_an_error() -> None:
+    progress = Progress()
+    progress.read(["warning: no group", "the group does not exist"])
+    assert progress.failure() == "the group does not exist"
+    only = Progress()
+    only.read(["warning: no group"])
+    assert only.failure() == "warning: no group"
