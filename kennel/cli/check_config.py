@@ -64,9 +64,20 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
 def _unreadable(name: str, table: ProjectTable, ports: Ports) -> Iterator[str]:
     """Yield which secrets of a project cannot be read: the daemon starts without them.
 
-    Raises ConfigError for a forge that nobody understands.
+    Raises ConfigError for a forge that nobody understands, and a URL that names no repository.
     """
-    choose(f"[projects.{name}] forge", table.forge, ports.forges)
+    from kennel.registry import full_name_of  # takes as long as the database does
+
+    if table.forge not in ports.forges:
+        raise ConfigError(
+            f'[projects.{name}] forge: no "{table.forge}" here;'
+            f" there is: {', '.join(sorted(ports.forges))}"
+        )
+    if table.url and not table.full_name:
+        try:
+            full_name_of(table.url)
+        except ConfigError as error:
+            raise ConfigError(f"[projects.{name}] url: {error}") from error
     for key in ("secret", "token", "ssh_key"):
         if reference := getattr(table, key):
             try:

@@ -79,3 +79,30 @@ def test_make_targets_that_are_named_are_there() -> None:
     named = set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE))
     assert named
     assert named <= targets
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('url = "nonsense"', "[projects.shop] url: cannot read OWNER/NAME from 'nonsense'"),
+        ('url = "https://x.org/a/b"\nforge = "gitlab"', '[projects.shop] forge: no "gitlab" here'),
+    ],
+)
+def test_a_project_that_could_not_be_registered_is_told_beforehand(
+    kennel: Any, tmp_path: Path, line: str, why: str
+) -> None:
+    file = tmp_path / "kennel.toml"
+    file.write_text(f"[projects.shop]\n{line}\n")
+    ran = kennel("check-config", str(file))
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {why}")
+
+
+def test_a_secret_that_cannot_be_read_is_told_beforehand(kennel: Any, tmp_path: Path) -> None:
+    file = tmp_path / "kennel.toml"
+    lines = ('url = "https://x.org/a/b"', f'secret = "file:{tmp_path}/nowhere"')
+    file.write_text("\n".join(["[projects.shop]", *lines]))
+    ran = kennel("check-config", str(file))
+    assert ran.code == 0
+    assert "warning" in ran.out
+    assert "[projects.shop] secret: cannot read" in ran.out
