@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import shutil
 import sys
 import time
@@ -24,6 +25,8 @@ from kennel.testing.host import Box, systemd_box
 REFS = 10
 """Branches of each project, one service each."""
 
+PORTS = "20000-29999"
+
 LISTENER = f"""\
 #!{sys.executable if not Path("/usr/bin/python3").exists() else "/usr/bin/python3"} -IS
 import os, _socket
@@ -42,6 +45,7 @@ def site(supervisor: str = "systemd") -> Iterator[tuple[Place, Box | None]]:
     """Give a folder with a kennel.toml, and a systemd that sees the folder. Raises NoBox."""
     with ExitStack() as stack:
         place = stack.enter_context(places.made(None, supervisor))
+        _widen(place)
         box = None
         if supervisor == "systemd":
             folder = place.root.with_name(f"{place.root.name}-box")
@@ -49,6 +53,12 @@ def site(supervisor: str = "systemd") -> Iterator[tuple[Place, Box | None]]:
             box = stack.enter_context(systemd_box(folder, bind=[place.root]))
             _point_at(place, box)
         yield place, box
+
+
+def _widen(place: Place) -> None:
+    """Have more ports than a demo needs."""
+    text = re.sub(r"(?m)^ports = .*\n", "", place.config.read_text())
+    place.config.write_text(text.replace("[services]\n", f'[services]\nports = "{PORTS}"\n'))
 
 
 def _point_at(place: Place, box: Box) -> None:
