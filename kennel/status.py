@@ -114,7 +114,7 @@ def _nothing_live(wanted: Wanted, build: Build | None, trouble: str) -> views.De
 def _state_of_a_ref(wanted: Wanted, build: Build | None, trouble: str) -> tuple[str, str]:
     fate = fate_of(wanted.record)
     if fate is Fate.KEPT:
-        return "kept", "the branch is gone; production data stays until somebody removes it"
+        return "kept", "the branch is gone; its production data is kept"
     if fate is Fate.GONE:
         return "removing", trouble
     if build is None:

@@ -61,7 +61,7 @@ class Programs:
         this is cancelled the program and all it started are ended first. Raises BuildError if it
         cannot be executed or if it writes more than `most_output` bytes to stdout.
         """
-        _refuse_absent(command[0], env)
+        await in_thread(_refuse_absent, command[0], env)
         name = f"kennel-build-{build_id}-{next(self._numbers)}"
         apart = self._sandbox is not None and reach is not None
         words = list(command)

@@ -66,6 +66,7 @@ class Worker:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._later: set[asyncio.Task[None]] = set()
         self._tidying = asyncio.Lock()
+        self._unrecorded = False
 
     def wake(self) -> None:
         """Say that the queue changed: something new, or something nobody wants any more."""
@@ -78,6 +79,7 @@ class Worker:
             while True:
                 self._woken.clear()
                 try:
+                    await self._take_back()
                     await self.cancel_superseded()
                     await self._fill()
                 except Exception:  # such as a database that is away: the next look may go well
@@ -115,6 +117,12 @@ class Worker:
         if not task.cancelling():
             task.cancel()
 
+    async def _take_back(self) -> None:
+        """Queue again what was built while the store was away: its ref would wait for ever."""
+        if self._unrecorded:
+            await self._store.write(partial(builds.recover, running=set(self._running)))
+            self._unrecorded = False
+
     async def cancel_superseded(self) -> None:
         """End the builds that nobody wants any more."""
         for build_id, task in [*self._running.items()]:
@@ -137,6 +145,7 @@ class Worker:
         self._running.pop(build_id, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("a build could not be recorded", build=build_id, exc_info=error)
+            self._unrecorded = True
         self.wake()
 
     async def _work(self, project: Project, build: Build) -> None:

@@ -7,7 +7,7 @@ r"""The queue and the history of builds.
 Every change of state names the state it comes from, so that of two who race one wins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -256,9 +256,13 @@ def requeue(db: Connection, build_id: int) -> bool:
     return _move(db, build_id, "building", state="queued", started_at=None)
 
 
-def recover(db: Connection) -> list[int]:
-    """Put back what an earlier Kennel was building when it ended. Return the ids."""
-    lost = list(db.scalars(sa.select(builds.c.id).where(builds.c.state == "building")))
+def recover(db: Connection, running: Collection[int] = ()) -> list[int]:
+    """Put back what counts as building and is not among what is `running`. Return the ids.
+
+    An earlier Kennel was building it when it ended, or what came of it could not be recorded.
+    """
+    building = list(db.scalars(sa.select(builds.c.id).where(builds.c.state == "building")))
+    lost = [build_id for build_id in building if build_id not in running]
     return [build_id for build_id in lost if requeue(db, build_id)]
 
 

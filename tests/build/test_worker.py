@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from blockbuster import blockbuster_ctx
+from sqlalchemy.exc import OperationalError
 
 from kennel.errors import Unavailable
 from kennel.store import builds, tenants
@@ -594,3 +595,20 @@ async def test_the_event_loop_is_never_blocked(
         async with workshop.working():
             build = await workshop.over(number)
     assert build.state == "built", build.reason
+
+
+async def test_what_could_not_be_recorded_is_built_again(
+    workshop: Any, repository: Any, simple_flake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ref would be blocked until a restart: there is one build of a ref at a time."""
+    record, left = builds.built, iter([True])
+
+    def away(*words: Any, **named: Any) -> bool:
+        if next(left, False):
+            raise OperationalError("UPDATE", {}, Exception("the database is away"))
+        return record(*words, **named)
+
+    monkeypatch.setattr(builds, "built", away)
+    commit = repository.commit({"flake.nix": simple_flake})
+    project = await workshop.project(str(repository.path))
+    assert (await workshop.build(project, commit)).state == "built"
