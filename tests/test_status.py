@@ -167,7 +167,7 @@ def test_a_ref_that_has_nothing_yet_is_one_line(
 def test_production_that_is_gone_is_kept_and_says_so() -> None:
     [line] = shown(replace(NOTHING, record=replace(RECORD, wanted=False)), build(1, "done"))
     assert line.state == "kept"
-    assert "production data stays" in line.why
+    assert "production data is kept" in line.why
 
 
 def test_a_preview_that_is_gone_is_being_removed_and_says_what_keeps_it() -> None:
