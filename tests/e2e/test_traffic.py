@@ -150,6 +150,8 @@ def test_redeploys_under_load_cost_nobody_anything(scene: "HostScene") -> None:
             shop.push()
             scene.live(f"{number}")
         took = time.monotonic() - begun
+        last = f"{REDEPLOYS - 1} "
+        scene.eventually(lambda: crowd.seen[-1].startswith(last), "the crowd sees the last")
     assert crowd.failed == []
     said = [text.partition(" ")[0] for text in crowd.seen]
     assert said == ["one", *map(str, range(REDEPLOYS))]
