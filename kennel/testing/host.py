@@ -12,10 +12,13 @@ may write anywhere, and nothing of that is left.
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import kennel
 
 SCRIPT = Path(__file__).parents[2] / "tests" / "host" / "box"
 PROGRAMS = ("bash", "unshare", "nsenter", "findmnt", "dbus-daemon", "journalctl", "systemctl")
@@ -67,6 +70,14 @@ def why_no_box() -> str | None:
     return None
 
 
+def _out_of_sight() -> list[Path]:
+    """Return what a box needs of this checkout and would not see: it has a /tmp of its own."""
+    needed = {Path(sys.prefix), Path(kennel.__file__).resolve().parents[1]}
+    own = [Path("/tmp"), Path("/var/tmp"), Path("/run")]  # noqa: S108
+    hidden = sorted(path for path in needed if any(path.is_relative_to(place) for place in own))
+    return [path for path in hidden if not any(path.is_relative_to(p) for p in hidden if p != path)]
+
+
 @contextmanager
 def systemd_box(folder: Path, *, bind: Sequence[Path] = (), network: str = "host") -> Iterator[Box]:
     """Boot a box whose own files are in `folder`; end it with everything that runs in it.
@@ -77,7 +88,8 @@ def systemd_box(folder: Path, *, bind: Sequence[Path] = (), network: str = "host
     if why := why_no_box():
         raise NoBox(why)
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "NET": network, "BIND": " ".join(map(str, bind))}
+    bound = [*bind, *_out_of_sight()]
+    environment = {**os.environ, "NET": network, "BIND": " ".join(map(str, bound))}
     up = subprocess.run(
         [str(SCRIPT), "up", str(folder)],
         env=environment,

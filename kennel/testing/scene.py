@@ -72,9 +72,9 @@ class Scene:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self.place.run / "control.sock"))
-            except OSError:
+                self.daemon.health()
+            except (OSError, Failure):  # not there yet, or killed between the two
                 return False
-        self.daemon.health()
         return True
 
     def has_died(self) -> bool:
