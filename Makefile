@@ -28,7 +28,7 @@ format: ## Put the code into its format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: ## Measure; see benchmarks/README.md
+bench: ## Measure; see docs/benchmarks.md
 	@scripts/setup --tests
 	$(BIN)/python -m benchmarks $(ARGS)
 
