@@ -23,6 +23,7 @@ UNIT_STATES = {
     UnitState.RESTARTING: "failing",
     UnitState.STOPPING: "failing",
     UnitState.FAILED: "failing",
+    UnitState.SCHEDULED: "scheduled",
 }
 
 

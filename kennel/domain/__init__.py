@@ -11,8 +11,8 @@ from kennel.domain.event import (
     RefDeleted,
     Repository,
 )
-from kennel.domain.manifest import Manifest, Outputs, Ready, Service, Site
-from kennel.domain.route import Files, Route, Target, Upstream
+from kennel.domain.manifest import Manifest, Outputs, Ready, Release, Service, Site
+from kennel.domain.route import Files, Route, Socket, Target, Upstream
 from kennel.domain.secret import Env, Secret
 from kennel.domain.tenant import Key, Ref, RefKind, Tenant
 from kennel.domain.unit import Limits, Unit, UnitState, UnitStatus
@@ -35,11 +35,13 @@ __all__ = [
     "RefChanged",
     "RefDeleted",
     "RefKind",
+    "Release",
     "Repository",
     "Route",
     "Secret",
     "Service",
     "Site",
+    "Socket",
     "Target",
     "Tenant",
     "Unit",

@@ -40,7 +40,8 @@ class PullRequestChanged:
 
     `trusted` is True only when its head is a branch of the same repository. A fork, a deleted
     head and an AGit pull request (which looks like the same repository) are not trusted.
-    `relabelled` is True when only its labels changed: nothing new has to be built.
+    `relabelled` is True when only its labels changed: nothing new has to be built. `updated_at`:
+    when the forge changed it last, in seconds since the epoch; deliveries may come late.
     """
 
     repository: Repository
@@ -49,14 +50,16 @@ class PullRequestChanged:
     trusted: bool
     labels: frozenset[str] = frozenset()
     relabelled: bool = False
+    updated_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequestClosed:
-    """A pull request was closed, merged or not."""
+    """A pull request was closed, merged or not. `updated_at`: as of `PullRequestChanged`."""
 
     repository: Repository
     ref: Ref
+    updated_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

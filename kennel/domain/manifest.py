@@ -1,7 +1,7 @@
 """What a commit declares. `kennel.build.manifest` reads it; this is what it means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kennel.domain.unit import Limits
 
@@ -20,7 +20,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A process that listens on the port Kennel gives it."""
+    """A process.
+
+    `port`: whether it listens on the port that Kennel gives it; one that does not (a bot, a queue)
+    is ready when it has been running for a while. `schedule`: it is run at these times, in
+    systemd's OnCalendar notation, and has no port either. `previews`: whether previews have it.
+    """
 
     name: str
     package: str
@@ -29,6 +34,27 @@ class Service:
     custom_domain: str | None = None
     ready: Ready = field(default_factory=Ready)
     limits: Limits = field(default_factory=Limits)
+    port: bool = True
+    schedule: str | None = None
+    previews: bool = True
+
+    @property
+    def listens(self) -> bool:
+        """Return whether requests can be sent to it."""
+        return self.port and self.schedule is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A command that is run once for each build before it becomes live, such as migrations.
+
+    It finds the environment of `service`. `package`: where its program is. `timeout`: seconds.
+    """
+
+    service: str
+    package: str
+    args: tuple[str, ...] = ()
+    timeout: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +83,7 @@ class Manifest:
     sites: Mapping[str, Site] = field(default_factory=dict)
     resources: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     previews: bool = True
+    release: Release | None = None
 
     @property
     def packages(self) -> frozenset[str]:
@@ -64,6 +91,7 @@ class Manifest:
         return frozenset(
             [service.package for service in self.services.values()]
             + [site.package for site in self.sites.values()]
+            + ([self.release.package] if self.release else [])
         )
 
     @property
@@ -71,9 +99,16 @@ class Manifest:
         """Return what gets the plain host: the only service, else the first service or site.
 
         The order is the alphabet's: Nix and JSON objects have no other.
-        A service or site named like the project goes before; see `names.primary_of`.
+        A service or site named like the project goes before; see `names.primary_of`. What does not
+        listen needs no host.
         """
-        return next(iter(sorted(self.services) or sorted(self.sites)), None)
+        listening = [name for name, service in self.services.items() if service.listens]
+        return next(iter(sorted(listening) or sorted(self.sites)), None)
+
+    def of_preview(self) -> "Manifest":
+        """Return what of it a preview has."""
+        services = {name: one for name, one in self.services.items() if one.previews}
+        return replace(self, services=services)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +116,9 @@ class Outputs:
     """What building a manifest's packages gave.
 
     `paths`: package → store path. `programs`: service → the absolute path of what to execute.
+    `release`: that of the release command.
     """
 
     paths: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
+    release: str | None = None

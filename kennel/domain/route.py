@@ -20,6 +20,16 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """Something that listens on a unix socket, an absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix/{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
     """A folder of files, an absolute path. Its content never changes under one path."""
 
@@ -29,7 +39,7 @@ class Files:
         return self.root
 
 
-Target: TypeAlias = Upstream | Files
+Target: TypeAlias = Upstream | Socket | Files
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)

@@ -26,26 +26,32 @@ class Unit:
 
     `name` comes from `names.unit` and is unique on the host; it ends in no `.service`.
     `command` is absolute and its arguments are literal: nothing in them is expanded.
-    `port` is where it is told to listen (on `address`).
+    `port` is where it is told to listen (on `address`); None: it does not listen. `schedule`: it
+    is run at these times, in systemd's OnCalendar notation, and not at others; None: always.
     """
 
     name: str
     key: Key
     command: tuple[str, ...]
-    port: int
+    port: int | None
     address: str = "127.0.0.1"
     limits: Limits = field(default_factory=Limits)
     fields: Mapping[str, str] = field(default_factory=dict)
     """Log fields besides KENNEL_PROJECT, KENNEL_REF and KENNEL_SERVICE."""
+    schedule: str | None = None
 
 
 class UnitState(Enum):
-    """How a unit is doing. A unit that is not there has no state."""
+    """How a unit is doing. A unit that is not there has no state.
+
+    SCHEDULED: it runs at certain times, and this is none of them.
+    """
 
     STARTING = "starting"
     RUNNING = "running"
     RESTARTING = "restarting"
     STOPPING = "stopping"
+    SCHEDULED = "scheduled"
     FAILED = "failed"
 
 

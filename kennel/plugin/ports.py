@@ -18,7 +18,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
 
-from kennel.domain import Env, Event, Route, Secret, Target, Tenant, Unit, UnitStatus
+from kennel.domain import (
+    Env,
+    Event,
+    PullRequestChanged,
+    Repository,
+    Route,
+    Secret,
+    Target,
+    Tenant,
+    Unit,
+    UnitStatus,
+)
+from kennel.errors import Rejected
 
 
 class Provider(ABC):
@@ -98,8 +110,21 @@ class Supervisor(Provider, ABC):
     async def ensure(self, unit: Unit, env: Env) -> None:
         """Start the unit unless it runs already; return when its program has been executed.
 
-        PORT and HOST come in `env` like everything else. `Rejected` if it cannot be executed.
+        PORT and HOST come in `env` like everything else. `Rejected` if it cannot be executed. One
+        with a schedule is run at its times from then on; it is `Rejected` with the fix if these
+        cannot be read.
         """
+
+    async def run(self, unit: Unit, env: Env, *, within: float) -> str | None:
+        """Run the unit's program once, to its end. Return None if it ended well, else why not.
+
+        `within`: seconds after which it is ended. A unit of that name that an earlier call has
+        started, and that was cut off, is waited for and not started again. What it wrote can be
+        read with `logs` until `remove`, which has to be called in any case. `Rejected` if it
+        cannot be executed.
+        """
+        del env, within
+        raise Rejected(f"{unit.key}: the supervisor {self.name!r} cannot run a command")
 
     @abstractmethod
     async def remove(self, unit: str) -> None:
@@ -148,6 +173,14 @@ class Router(Provider, ABC):
         Requests under way end where they began. None is refused or sent elsewhere.
         """
 
+    async def visited(self) -> Collection[Tenant] | None:
+        """Return the tenants that requests were sent to since the last call.
+
+        None: it cannot be told; nobody is put to sleep for want of visitors then. A visit may be
+        reported twice, and is never left out.
+        """
+        return None
+
     @abstractmethod
     async def remove(self, tenant: Tenant) -> None:
         """Forget a tenant's targets. Its routes are gone before."""
@@ -186,7 +219,7 @@ class Delivery:
 
 
 class Forge(Provider, ABC):
-    """Understands the webhooks of one kind of forge. Pure: no method here does I/O."""
+    """Understands the webhooks of one kind of forge. Only `pull_requests` does I/O."""
 
     @abstractmethod
     def recognises(self, delivery: Delivery) -> bool:
@@ -214,6 +247,17 @@ class Forge(Provider, ABC):
     @abstractmethod
     def event_name(self, delivery: Delivery) -> str:
         """Return the forge's name of the event, for people: `push`, `pull_request`."""
+
+    async def pull_requests(
+        self, repository: Repository, token: Secret
+    ) -> Sequence[PullRequestChanged] | None:
+        """Return every open pull request of a repository, as its webhooks would tell of it.
+
+        None: this forge cannot be asked. An answer that is not complete is `Unavailable`, never a
+        shorter list. `Rejected` for a token that may not ask, with what it needs.
+        """
+        del repository, token
+        return None
 
 
 class Cache(Provider, ABC):
