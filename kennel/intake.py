@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import structlog
 from sqlalchemy.engine import Connection
@@ -42,6 +42,8 @@ EVERY = 30.0
 """Seconds between looks into the inbox that nothing asked for."""
 BATCH = 100
 """Deliveries that are handled in one transaction at most."""
+OfARef: TypeAlias = RefChanged | RefDeleted | PullRequestChanged | PullRequestClosed
+"""What can happen to a ref."""
 
 
 def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
@@ -158,6 +160,14 @@ def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -
     project = _project(db, event.repository, allow=allow, now=now)
     if isinstance(project, str):
         return project
+    return apply_to(db, project, event, now=now)
+
+
+def apply_to(db: Connection, project: Project, event: OfARef, *, now: float) -> str:
+    """Do what follows for a project from what happened to a ref of it. Return what that was.
+
+    Nothing is learnt of the project from the event's repository.
+    """
     if isinstance(event, (RefDeleted, PullRequestClosed)):
         return _gone(db, project, event.ref, now)
     return _changed(db, project, event, now)
