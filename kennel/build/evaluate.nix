@@ -22,9 +22,11 @@ let
   packagesIn = key:
     let entries = attrs ((attrs kennel).${key} or null);
     in map (name: packageOf name entries.${name}) (builtins.attrNames entries);
+  release = (attrs ((attrs kennel).release or null)).package or null;
   names =
     if wanted != null then wanted
-    else builtins.concatMap packagesIn [ "services" "sites" "static_sites" ];
+    else builtins.concatMap packagesIn [ "services" "sites" "static_sites" ]
+      ++ builtins.filter builtins.isString [ release ];
 
   isDerivation = package: builtins.isAttrs package && package ? drvPath;
   describe = name:

@@ -59,14 +59,14 @@ def declared(evaluation: Evaluation, known: Manifest | None) -> Declared | None:
 
 def _check_packages(found: Manifest, evaluation: Evaluation) -> None:
     problems = []
-    for thing in manifest.things(found):
-        package = evaluation.packages.get(thing.package)
+    for whose, name in manifest.packages_of(found):
+        package = evaluation.packages.get(name)
         if package is None:
-            near = difflib.get_close_matches(thing.package, evaluation.there, 1)
+            near = difflib.get_close_matches(name, evaluation.there, 1)
             there = ", ".join(evaluation.there[:SHOWN]) or "none"
             hint = f"did you mean {near[0]!r}?" if near else f"it has: {there}"
-            problems.append(f"{thing.name}: the flake has no package {thing.package!r}; {hint}")
+            problems.append(f"{whose}: the flake has no package {name!r}; {hint}")
         elif package.derivation is None:
-            problems.append(f"{thing.name}: the package {thing.package!r} is no derivation")
+            problems.append(f"{whose}: the package {name!r} is no derivation")
     if problems:
         raise ManifestError("\n".join(problems))

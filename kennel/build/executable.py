@@ -17,14 +17,15 @@ def outputs(
 
     `paths`: package → store path; `programs`: package → its `meta.mainProgram`. Raises
     ManifestError telling of every service that has no program, and every site that is no folder.
+    The release command's program is chosen as that of the service whose environment it finds.
     """
-    found, problems, warnings = {}, [], []
-    for service in manifest.services.values():
-        path, main = Path(paths[service.package]), programs.get(service.package)
+    found: dict[str, str] = {}
+    problems, warnings = [], []
+    for where, (name, package) in _programs_of(manifest).items():
         try:
-            found[service.name] = str(program(service.name, path, main))
+            found[where] = str(program(name, Path(paths[package]), programs.get(package)))
         except ManifestError as error:
-            problems.append(f"services.{service.name}: {error}")
+            problems.append(f"{where}: {error}")
     for site in manifest.sites.values():
         folder = Path(paths[site.package])
         if not folder.is_dir():
@@ -33,7 +34,17 @@ def outputs(
             warnings.append(f"warning: site {site.name}: there is no index.html in {folder}")
     if problems:
         raise ManifestError("\n".join(problems))
-    return Outputs(paths=dict(paths), programs=found), warnings
+    release = found.pop("release", None)
+    of_services = {where.removeprefix("services."): path for where, path in found.items()}
+    return Outputs(paths=dict(paths), programs=of_services, release=release), warnings
+
+
+def _programs_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    """Return key path → service and package of everything that is executed."""
+    wanted = {f"services.{one.name}": (one.name, one.package) for one in manifest.services.values()}
+    if release := manifest.release:
+        wanted["release"] = (release.service, release.package)
+    return wanted
 
 
 def program(service: str, path: Path, main: str | None) -> Path:

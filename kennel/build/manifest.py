@@ -1,9 +1,11 @@
 """Reads kennel.json: what a commit wants to have running."""
 
+import difflib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import msgspec
@@ -13,12 +15,13 @@ from kennel.build.shape import (
     LimitsShape,
     ManifestShape,
     ReadyShape,
+    ReleaseShape,
     ServiceShape,
     SiteShape,
     StaticSiteShape,
 )
 from kennel.build.shapecheck import problems
-from kennel.domain import Limits, Manifest, Ready, Service, Site
+from kennel.domain import Limits, Manifest, Ready, Release, Service, Site
 from kennel.errors import ManifestError
 
 MOST_BYTES = 1024 * 1024
@@ -61,13 +64,21 @@ def read(raw: object) -> Manifest:
     _refuse(problems(raw, ManifestShape))
     shape = msgspec.convert(raw, ManifestShape)
     manifest = _manifest(shape)
-    _refuse([*_doubles(shape), *_reserved(manifest), *_domains(manifest)])
+    _refuse(
+        [
+            *_doubles(shape),
+            *_deaf(shape),
+            *_reserved(manifest),
+            *_domains(manifest),
+            *_releases(shape),
+        ]
+    )
     count = len(manifest.services) + len(manifest.sites)
     if not count:
         raise ManifestError(NOTHING)
     if count > MOST_THINGS:
         raise ManifestError(f"{count} services and sites are declared; {MOST_THINGS} are allowed")
-    return manifest
+    return replace(manifest, release=_release(shape.release, manifest.services))
 
 
 def _refuse(found: "list[str] | Iterator[str]") -> None:
@@ -138,11 +149,26 @@ def _service(name: str, shape: ServiceShape) -> Service:
         custom_domain=shape.custom_domain,
         ready=_ready(shape.ready or ReadyShape()),
         limits=_limits(shape.limits or LimitsShape()),
+        port=shape.port is not False,
+        schedule=shape.schedule,
+        previews=shape.previews is not False,
     )
 
 
 def _ready(shape: ReadyShape) -> Ready:
     return Ready(path=shape.path, timeout=shape.timeout)
+
+
+def _release(shape: ReleaseShape | None, services: Mapping[str, Service]) -> Release | None:
+    if shape is None:
+        return None
+    service = services[shape.service or next(iter(services))]
+    release = Release(
+        service=service.name,
+        package=shape.package or service.package,
+        args=tuple(shape.args or ()),
+    )
+    return release if shape.timeout is None else replace(release, timeout=shape.timeout)
 
 
 def _limits(shape: LimitsShape) -> Limits:
@@ -180,6 +206,38 @@ def _doubles(shape: ManifestShape) -> Iterator[str]:
             yield f"{where} both have {name!r}: give one of them another name"
 
 
+def _deaf(shape: ManifestShape) -> Iterator[str]:
+    """Tell of services that do not listen, and have what only those have that do."""
+    for name, service in (shape.services or {}).items():
+        if service.port is not False and service.schedule is None:
+            continue
+        ready = service.ready or ReadyShape()
+        without = {
+            "port": True if service.port else None,
+            "custom_domain": service.custom_domain,
+            "ready.path": ready.path,
+            "ready.timeout": ready.timeout,
+        }
+        why = "port is false" if service.schedule is None else "it has a schedule"
+        for key in (key for key, value in without.items() if value is not None):
+            yield f"services.{name}.{key}: {name} does not listen, because {why}: leave one out"
+
+
+def _releases(shape: ManifestShape) -> Iterator[str]:
+    """Tell of a release command of no service."""
+    if shape.release is None:
+        return
+    wanted, there = shape.release.service, sorted(shape.services or {})
+    if not there:
+        yield "release: it finds the environment of a service, and there is none"
+    elif wanted is None and len(there) > 1:
+        yield f"release.service: whose environment does it find? Name one of {', '.join(there)}"
+    elif wanted is not None and wanted not in there:
+        near = difflib.get_close_matches(wanted, there, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
+        yield f"release.service: there is no service {wanted!r}; {hint}"
+
+
 def _reserved(manifest: Manifest) -> Iterator[str]:
     for service in manifest.services.values():
         for name in service.environment:
@@ -194,6 +252,15 @@ def things(manifest: Manifest) -> Iterator[Service | Site]:
     """Yield every service, then every site."""
     yield from manifest.services.values()
     yield from manifest.sites.values()
+
+
+def packages_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield who wants a package, and its name; the release command only for one of its own."""
+    for thing in things(manifest):
+        yield thing.name, thing.package
+    release = manifest.release
+    if release and release.package != manifest.services[release.service].package:
+        yield "release", release.package
 
 
 def _domains(manifest: Manifest) -> Iterator[str]:

@@ -49,6 +49,20 @@ HttpPath = Annotated[
     Meta(pattern=r"^/[!-~]*$", max_length=2048, description="an HTTP path, such as /health"),
 ]
 Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0 and at most 3600")]
+ReleaseTimeout = Annotated[
+    float, Meta(gt=0, le=86400, description="seconds, more than 0 and at most 86400")
+]
+Port = Annotated[
+    bool, Meta(description="true or false: whether it listens on the port that Kennel gives it")
+]
+Schedule = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9*@][A-Za-z0-9*,./:~_+@ -]*$",
+        max_length=256,
+        description='times in systemd\'s notation, such as "daily" or "Mon *-*-* 08:30"',
+    ),
+]
 Bytes = Annotated[
     int, Meta(ge=1024 * 1024, le=MOST_MEMORY, description="bytes, from 1048576 (1 MiB)")
 ]
@@ -80,7 +94,7 @@ class LimitsShape(Shape, frozen=True):
 
 
 class ServiceShape(Shape, frozen=True):
-    """A process that listens on $PORT."""
+    """A process that listens on $PORT, or does not, or is run at certain times."""
 
     package: Package | None = None
     args: list[Text] | None = None
@@ -88,6 +102,9 @@ class ServiceShape(Shape, frozen=True):
     custom_domain: Host | None = None
     ready: ReadyShape | None = None
     limits: LimitsShape | None = None
+    port: Port | None = None
+    schedule: Schedule | None = None
+    previews: bool | None = None
     oidc: Unsupported = None
 
 
@@ -107,6 +124,15 @@ class StaticSiteShape(Shape, frozen=True):
     custom_domain: Host | None = None
 
 
+class ReleaseShape(Shape, frozen=True):
+    """A command that is run once for each build before it becomes live, such as migrations."""
+
+    service: Name | None = None
+    package: Package | None = None
+    args: list[Text] | None = None
+    timeout: ReleaseTimeout | None = None
+
+
 class ManifestShape(Shape, frozen=True):
     """What a commit wants to have running. There is at least one service or site."""
 
@@ -117,6 +143,7 @@ class ManifestShape(Shape, frozen=True):
     resources: list[Name] | dict[Name, dict[str, Any] | None] | None = None
     previews: bool | None = None
     preview_deployments: bool | None = None
+    release: ReleaseShape | None = None
 
 
 def schema() -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Which program of a package is the one to run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kennel.build.executable import outputs, program
-from kennel.domain import Manifest, Service, Site
+from kennel.domain import Manifest, Release, Service, Site
 from kennel.errors import ManifestError
 
 
@@ -74,6 +75,38 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     lines = str(raised.value).splitlines()
     assert lines[0].startswith("services.api: which program of its package should run?")
     assert lines[1] == f"sites.docs: {path} is not a folder of files"
+
+
+def test_a_release_command_is_chosen_as_its_service_is(tmp_path: Path) -> None:
+    server = package(tmp_path / "server", "api", "worker")
+    tools = package(tmp_path / "tools", "migrate")
+    paths = {"server": str(server), "tools": str(tools)}
+    one = replace(
+        manifest(services={"api": "server"}), release=Release(service="api", package="server")
+    )
+    assert outputs(one, paths, {})[0].release == str(server / "bin/api")
+    assert outputs(one, paths, {"server": "worker"})[0].release == str(server / "bin/worker")
+    other = replace(one, release=Release(service="api", package="tools"))
+    given, _ = outputs(other, paths, {})
+    assert given.release == str(tools / "bin/migrate")
+    assert given.programs == {"api": str(server / "bin/api")}
+
+
+def test_a_release_command_without_a_program_says_so(tmp_path: Path) -> None:
+    server = package(tmp_path / "server", "api")
+    tools = package(tmp_path / "tools", "up", "down")
+    one = replace(
+        manifest(services={"api": "server"}), release=Release(service="api", package="tools")
+    )
+    with pytest.raises(ManifestError, match=r"^release: which program .* bin/ has down, up"):
+        outputs(one, {"server": str(server), "tools": str(tools)}, {})
+
+
+def test_a_service_may_be_called_release(tmp_path: Path) -> None:
+    server = package(tmp_path / "server", "x")
+    given, _ = outputs(manifest(services={"release": "server"}), {"server": str(server)}, {})
+    assert given.programs == {"release": str(server / "bin/x")}
+    assert given.release is None
 
 
 def test_a_site_without_an_index_is_warned_of(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from kennel.build.manifest import parse
 from kennel.build.shape import schema
-from kennel.domain import Limits, Manifest, Ready
+from kennel.domain import Limits, Manifest, Ready, Release
 from kennel.errors import ManifestError
 
 SCHEMA = Path(__file__).parents[2] / "docs/manifest.schema.json"
+NOT_SHOWN = {"oidc", "preview_deployments", "static_sites"}
+"""What only the devenv module writes."""
 
 
 def read(content: object) -> Manifest:
@@ -82,11 +84,44 @@ def test_what_the_devenv_module_writes() -> None:
 
 
 def test_null_is_as_good_as_nothing() -> None:
-    keys = ("package", "args", "environment", "custom_domain", "ready", "limits", "oidc")
-    given = read(
-        {**service(**dict.fromkeys(keys)), "version": None, "sites": None, "resources": None}
-    )
+    shape = schema()["$defs"]
+    nothing = dict.fromkeys(shape["ManifestShape"]["properties"])
+    given = read({**nothing, **service(**dict.fromkeys(shape["ServiceShape"]["properties"]))})
     assert given == read(service())
+
+
+def test_a_service_listens_always_and_everywhere_unless_it_says_otherwise() -> None:
+    api = read(service()).services["api"]
+    assert (api.port, api.schedule, api.previews, api.listens) == (True, None, True, True)
+
+
+def test_what_does_not_listen_and_what_runs_at_times() -> None:
+    manifest = read(
+        {
+            "services": {
+                "bot": {"port": False, "previews": False},
+                "nightly": {"schedule": "Mon..Fri *-*-* 04:00:00 Europe/Berlin"},
+                "hourly": {"schedule": "hourly", "port": False, "ready": {"path": None}},
+            }
+        }
+    )
+    assert not any(service.listens for service in manifest.services.values())
+    assert manifest.primary is None
+    assert manifest.services["nightly"].schedule == "Mon..Fri *-*-* 04:00:00 Europe/Berlin"
+    assert set(manifest.of_preview().services) == {"nightly", "hourly"}
+
+
+def test_a_release_command_is_the_only_services_with_other_arguments() -> None:
+    manifest = read({**service(package="server"), "release": {"args": ["migrate"]}})
+    assert manifest.release == Release(service="api", package="server", args=("migrate",))
+    assert manifest.release.timeout == 600
+
+
+def test_a_release_command_may_have_a_package_of_its_own() -> None:
+    release = {"service": "b", "package": "migrations", "timeout": 86400}
+    manifest = read({"services": {"a": {}, "b": {}}, "release": release})
+    assert manifest.release == Release(service="b", package="migrations", timeout=86400)
+    assert manifest.packages == {"a", "b", "migrations"}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +167,42 @@ def test_null_is_as_good_as_nothing() -> None:
         (service(limits={"memory_max": 1.5}), "limits.memory_max: must be bytes"),
         (service(limits={"cpu_weight": 10001}), "limits.cpu_weight: must be a whole number from 1"),
         (service(oidc={"redirect_paths": []}), "services.api.oidc: must be null: Kennel does not"),
+        (service(port=8080), "services.api.port: must be true or false: whether it listens on the"),
+        (service(port="no"), "services.api.port: must be true or false"),
+        (service(schedule=5), "services.api.schedule: must be times in systemd's notation, such"),
+        (service(schedule=""), "services.api.schedule: must be times in systemd's notation"),
+        (service(schedule="daily\n"), "services.api.schedule: must be times in systemd's notation"),
+        (service(schedule="a" * 257), "services.api.schedule: must be times in systemd's notation"),
+        (service(schedule="%n"), "services.api.schedule: must be times in systemd's notation"),
+        (
+            service(schedule="daily", custom_domain="a.example.org"),
+            "services.api.custom_domain: api does not listen, because it has a schedule: leave one",
+        ),
+        (
+            service(port=False, custom_domain="a.example.org"),
+            "services.api.custom_domain: api does not listen, because port is false: leave one out",
+        ),
+        (service(schedule="daily", ready={"path": "/"}), "services.api.ready.path: api does not"),
+        (service(port=False, ready={"timeout": 5}), "services.api.ready.timeout: api does not"),
+        (service(schedule="daily", port=True), "services.api.port: api does not listen, because"),
+        (service(previews=0), "services.api.previews: must be true or false, not 0"),
+        ({**service(), "release": []}, "release: must be an object, not a list"),
+        ({**service(), "release": {"timeout": 0}}, "release.timeout: must be seconds, more than 0"),
+        ({**service(), "release": {"timeout": 86401}}, "release.timeout: must be seconds, more"),
+        ({**service(), "release": {"env": {}}}, "release.env: unknown key; its keys are: service,"),
+        (
+            {**service(), "release": {"service": "apl"}},
+            "release.service: there is no service 'apl'; did you mean 'api'?",
+        ),
+        (
+            {**service(), "release": {"service": "z"}},
+            "release.service: there is no service 'z'; there are: api",
+        ),
+        (
+            {"services": {"b": {}, "a": {}}, "release": {}},
+            "release.service: whose environment does it find? Name one of a, b",
+        ),
+        ({"sites": {"a": {}}, "release": {}}, "release: it finds the environment of a service, an"),
         ({"services": {"API": {}}}, "services: the name 'API' must be 1 to 39 of a-z, 0-9 and -"),
         ({"services": {"-": {}}}, "services: the name '-' must be"),
         ({"services": {"a\n": {}}}, "services: the name 'a\\n' must be"),
@@ -163,6 +234,17 @@ def test_one_domain_is_given_once() -> None:
         }
     )
     assert said == "custom_domain 'x.example.org' is given to both api and docs"
+
+
+def test_all_that_cannot_be_meant_comes_at_once() -> None:
+    said = problem(
+        {
+            "services": {"api": {"port": False, "ready": {"path": "/"}}, "docs": {}},
+            "sites": {"docs": {}},
+            "release": {},
+        }
+    )
+    assert len(said.splitlines()) == 3
 
 
 def test_all_problems_come_at_once() -> None:
@@ -203,6 +285,20 @@ def test_there_are_at_most_a_hundred() -> None:
     assert said == "101 services and sites are declared; 100 are allowed"
     del sites["t0"]
     assert len(read({"services": services, "sites": sites}).sites) == 40
+
+
+def test_every_key_is_in_the_book() -> None:
+    text = SCHEMA.with_name("manifest.md").read_text()
+    shape = schema()["$defs"]
+    for name, prefix in (
+        ("ManifestShape", ""),
+        ("ServiceShape", "services.NAME."),
+        ("ReadyShape", "services.NAME.ready."),
+        ("SiteShape", "sites.NAME."),
+        ("ReleaseShape", "release."),
+    ):
+        for key in shape[name]["properties"].keys() - NOT_SHOWN:
+            assert f"`{prefix}{key}`" in text or f"`{prefix}{key}." in text, f"{prefix}{key}"
 
 
 def test_the_published_schema_is_the_one_in_force() -> None:

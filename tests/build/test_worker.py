@@ -60,6 +60,22 @@ async def test_services_sites_and_what_arguments_refer_to(
     assert "building book, server" in workshop.log(build.id)
 
 
+async def test_a_release_command_is_built_besides(
+    workshop: Any, repository: Any, flake: Flake
+) -> None:
+    packages = 'api = program "api"; tools = program "migrate";'
+    kennel = """{
+      services.api = { schedule = "daily"; };
+      release = { package = "tools"; args = [ "${make "data" "mkdir $out"}" ]; };
+    }"""
+    commit = repository.commit({"flake.nix": flake(packages, kennel)})
+    build = await workshop.build(await workshop.project(str(repository.path)), commit)
+    assert build.state == "built", build.reason
+    assert subprocess.check_output([build.outputs.release], text=True) == "migrate\n"
+    assert build.outputs.release.startswith(build.outputs.paths["tools"])
+    assert Path(build.manifest.release.args[0]).is_dir()
+
+
 async def test_outputs_outlive_a_garbage_collection(
     workshop: Any, repository: Any, flake: Flake, nix_store: Mapping[str, str]
 ) -> None:
@@ -132,6 +148,14 @@ async def test_an_empty_declaration_is_a_failure(
         ("{ services.api = x: x; }", "function"),
         ('throw "not today"', "not today"),
         ('{ services.api.package = "bad"; }', "bad/bin has"),
+        (
+            '{ services.api = { }; release.package = "apj"; }',
+            "release: the flake has no package 'apj'; did you mean 'api'?",
+        ),
+        ('{ services.api = { }; release.package = "bad"; }', "release: which program of its"),
+        ("{ services.web = { }; release = { }; }", "web: the flake has no package 'web'; it has:"),
+        ("{ services.api = { }; release = 7; }", "release: must be an object, not 7"),
+        ("{ services.api = { }; release.package = 7; }", "release.package: must be the name of"),
     ],
 )
 async def test_a_wrong_declaration_is_told(
