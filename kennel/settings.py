@@ -209,6 +209,7 @@ class Settings(Table, frozen=True):
             run_dir=self.run_dir,
             domain=self.domains.ephemeral,
             api_url=f"http://{literal}:{self.web.port}",
+            ports=self.services.port_range,
         )
 
 

@@ -37,13 +37,14 @@ class Host:
     `state_dir`: kept over reboots. `run_dir`: on a tmpfs, gone with a reboot. Both exist, belong
     to Kennel and are shared with other plugins: use a folder in them named like the plugin.
     `domain`: the one previews get their hosts under. `api_url`: where Kennel itself answers, on
-    this machine.
+    this machine. `ports`: those that services listen on, each on one of its own.
     """
 
     state_dir: Path
     run_dir: Path
     domain: str = "localhost"
     api_url: str = "http://127.0.0.1:3000"
+    ports: range = range(20000, 30000)
 
 
 class PluginSettings:
