@@ -164,7 +164,7 @@ class Git:
         done = await self._programs.run(
             job.build.id,
             ["git", *words],
-            env=self._env(way, allow_file=local),
+            env=environment(self._places, way, allow_file=local),
             listen=listen,
             feed=feed.encode(),
             most_output=MOST_ANSWER,
@@ -176,22 +176,26 @@ class Git:
             raise explained(job.build.tenant.ref, where, job.log.clean("\n".join(said)))
         return done.output
 
-    def _env(self, way: Access | None, *, allow_file: bool) -> dict[str, str]:
-        """Return git's whole environment. Settings come in it too: arguments can be seen."""
-        config = [*COMMON.items()]
-        if way is not None:
-            config += [("remote.kennel.url", way.url), ("remote.origin.url", way.url), *way.config]
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(self._places.homes),
-            "LC_ALL": "C",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_ALLOW_PROTOCOL": f"{NETWORK}:file" if allow_file else NETWORK,
-            "GIT_SSH_COMMAND": "ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes",
-            **_numbered(config),
-            **(way.env if way is not None else {}),
-        }
+
+def environment(places: Places, way: Access | None, *, allow_file: bool) -> dict[str, str]:
+    """Return git's whole environment. Settings come in it too: arguments can be seen.
+
+    `way`: to the remotes `kennel` and `origin`. `allow_file`: whether a path may be one.
+    """
+    config = [*COMMON.items()]
+    if way is not None:
+        config += [("remote.kennel.url", way.url), ("remote.origin.url", way.url), *way.config]
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(places.homes),
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": f"{NETWORK}:file" if allow_file else NETWORK,
+        "GIT_SSH_COMMAND": "ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes",
+        **_numbered(config),
+        **(way.env if way is not None else {}),
+    }
 
 
 def mirror_ref(ref: Ref) -> str:
@@ -268,14 +272,17 @@ MEANINGS = (
 """What git says, what it is, and what to tell people after the URL. The first that fits counts."""
 
 
-def explained(ref: Ref, url: str, said: str) -> Exception:
-    """Return the error that git's words stand for, for whoever has to act."""
+def explained(what: Ref | str, url: str, said: str) -> Exception:
+    """Return the error that git's words stand for, for whoever has to act.
+
+    `what`: the ref that git was asked for, or what else of the repository.
+    """
     if "couldn't find remote ref" in said:
-        return RefGone(f"{ref} is gone from {url}")
+        return RefGone(f"{what} is gone from {url}")
     for pattern, kind, advice in MEANINGS:
         if match := pattern.search(said):
             return kind(f"{url} {advice}: {_line_at(said, match.start())}")
-    return BuildError(f"git failed for {ref} of {url}: {_line_at(said.rstrip(), len(said))}")
+    return BuildError(f"git failed for {what} of {url}: {_line_at(said.rstrip(), len(said))}")
 
 
 def _line_at(text: str, place: int) -> str:

@@ -44,6 +44,11 @@ class Places:
         return self.run / "builds"
 
     @property
+    def sweeps(self) -> Path:
+        """Return where the sessions are that ask repositories for their refs."""
+        return self.run / "sweeps"
+
+    @property
     def keys(self) -> Path:
         """Return where private keys are for as long as a fetch takes."""
         return self.run / "keys"
@@ -65,7 +70,7 @@ class Places:
         """Make every folder; none of them is readable by others."""
         for folder in (
             *(self.state, self.run, self.mirrors, self.roots, self.logs),
-            *(self.checkouts, self.homes, self.sessions, self.keys),
+            *(self.checkouts, self.homes, self.sessions, self.sweeps, self.keys),
         ):
             folder.mkdir(parents=True, exist_ok=True)
         trust_owners(self.homes)

@@ -46,7 +46,7 @@ class Programs:
 
     async def run(
         self,
-        build_id: int,
+        about: int,
         command: Sequence[str],
         *,
         env: Mapping[str, str],
@@ -55,14 +55,14 @@ class Programs:
         reach: Reach | None = None,
         most_output: int = MOST_OUTPUT,
     ) -> Finished:
-        """Run a command to its end. `feed`: its stdin.
+        """Run a command to its end. `about`: the number of what it is for. `feed`: its stdin.
 
         With a `reach` it runs apart (evaluation, build); without one it runs as Kennel (git). If
         this is cancelled the program and all it started are ended first. Raises BuildError if it
         cannot be executed or if it writes more than `most_output` bytes to stdout.
         """
         await in_thread(_refuse_absent, command[0], env)
-        name = f"kennel-build-{build_id}-{next(self._numbers)}"
+        name = f"kennel-build-{about}-{next(self._numbers)}"
         apart = self._sandbox is not None and reach is not None
         words = list(command)
         if self._sandbox is not None and reach is not None:

@@ -1,16 +1,20 @@
 """A real Nix with a store of its own, real repositories, and a worker that builds them."""
 
 import asyncio
+import base64
 import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -253,3 +257,101 @@ def unused_tcp_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A real git server behind HTTP basic authentication. `asked`: the passwords it was shown."""
+
+    url: str
+    token: str = "t0ken-that-nobody-may-see"
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(tmp_path: Path, unused_tcp_port: int) -> Iterator[Server]:
+    """Serve tmp_path/repositories over HTTP with git's own http-backend."""
+    backend = Path(
+        subprocess.check_output(["git", "--exec-path"], text=True).strip(), "git-http-backend"
+    )
+    if not backend.exists():
+        missing("git has no http-backend here")
+    server = Server(f"http://127.0.0.1:{unused_tcp_port}")
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            given = self.headers.get("Authorization", "")
+            shown = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")[2]
+            server.asked.append(shown)
+            if shown != server.token:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.end_headers()
+                return
+            self._answer(_backend(backend, tmp_path / "repositories", self))
+
+        do_GET = do_POST = _serve  # noqa: N815
+
+        def _answer(self, answer: bytes) -> None:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            lines = [line.partition(": ") for line in head.decode().split("\r\n")]
+            status = next((value for name, _, value in lines if name == "Status"), "200")
+            self.send_response(int(status.split()[0]))
+            for name, _, value in lines:
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", unused_tcp_port), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def private(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Give the server, with the token in Kennel's environment as SHOP_TOKEN."""
+    monkeypatch.setenv("SHOP_TOKEN", server.token)
+    return server
+
+
+def _backend(program: Path, root: Path, request: BaseHTTPRequestHandler) -> bytes:
+    parts = urlsplit(request.path)
+    body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(root),
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+        "REMOTE_USER": "kennel",
+        "PATH_INFO": unquote(parts.path),
+        "QUERY_STRING": parts.query,
+        "REQUEST_METHOD": request.command,
+        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+        "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+        "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
+    }
+    return subprocess.run([str(program)], env=env, input=body, stdout=-1, check=False).stdout
+
+
+@pytest.fixture
+def spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Note the arguments and the environment of every git that Kennel runs, in this folder."""
+    real = shutil.which("git")
+    spy = tmp_path / "bin"
+    spy.mkdir()
+    (spy / "git").write_text(
+        f'#!/bin/sh\necho "$@" >> {spy}/arguments\n'
+        f'cat /proc/$$/environ >> {spy}/environments\nexec {real} "$@"\n'
+    )
+    (spy / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy}:{os.environ['PATH']}")
+    monkeypatch.setenv("VAULT_TOKEN", "of Kennel itself")
+    return spy

@@ -1,17 +1,11 @@
 """Private repositories, submodules, and what git's words mean."""
 
-import base64
-import os
 import shutil
 import stat
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -20,91 +14,8 @@ from kennel.build.git import RefGone, explained, mirror_ref
 from kennel.domain import Ref
 from kennel.domain.record import Project
 from kennel.errors import BuildError, Unavailable
-from kennel.testing.missing import missing
 
-TOKEN = "t0ken-that-nobody-may-see"
 Flake = Callable[..., str]
-
-
-@dataclass
-class Server:
-    """A real git server behind HTTP basic authentication. `asked`: the passwords it was shown."""
-
-    url: str
-    asked: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def server(tmp_path: Path, unused_tcp_port: int) -> Iterator[Server]:
-    """Serve tmp_path/repositories over HTTP with git's own http-backend."""
-    backend = Path(
-        subprocess.check_output(["git", "--exec-path"], text=True).strip(), "git-http-backend"
-    )
-    if not backend.exists():
-        missing("git has no http-backend here")
-    server = Server(f"http://127.0.0.1:{unused_tcp_port}")
-
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            given = self.headers.get("Authorization", "")
-            shown = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")[2]
-            server.asked.append(shown)
-            if shown != TOKEN:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.end_headers()
-                return
-            self._answer(_backend(backend, tmp_path / "repositories", self))
-
-        do_GET = do_POST = _serve  # noqa: N815
-
-        def _answer(self, answer: bytes) -> None:
-            head, _, body = answer.partition(b"\r\n\r\n")
-            lines = [line.partition(": ") for line in head.decode().split("\r\n")]
-            status = next((value for name, _, value in lines if name == "Status"), "200")
-            self.send_response(int(status.split()[0]))
-            for name, _, value in lines:
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", unused_tcp_port), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        httpd.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def private(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Give the server, with the token in Kennel's environment as SHOP_TOKEN."""
-    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
-    return server
-
-
-def _backend(program: Path, root: Path, request: BaseHTTPRequestHandler) -> bytes:
-    parts = urlsplit(request.path)
-    body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(root),
-        "GIT_PROJECT_ROOT": str(root),
-        "GIT_HTTP_EXPORT_ALL": "1",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
-        "REMOTE_USER": "kennel",
-        "PATH_INFO": unquote(parts.path),
-        "QUERY_STRING": parts.query,
-        "REQUEST_METHOD": request.command,
-        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
-        "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
-        "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
-    }
-    return subprocess.run([str(program)], env=env, input=body, stdout=-1, check=False).stdout
 
 
 def everything_in(folder: Path) -> bytes:
@@ -115,43 +26,27 @@ async def test_a_private_repository_is_fetched_with_its_token(
     workshop: Any,
     repository: Any,
     simple_flake: str,
-    private: Server,
+    private: Any,
     tmp_path: Path,
 ) -> None:
     commit = repository.commit({"flake.nix": simple_flake})
     project = await workshop.project(f"{private.url}/shop/.git", token="env:SHOP_TOKEN")
     build = await workshop.build(project, commit)
     assert build.state == "built", build.reason
-    assert TOKEN in private.asked
+    assert private.token in private.asked
     for folder in ("state", "run"):
-        assert TOKEN.encode() not in everything_in(tmp_path / folder)
-
-
-@pytest.fixture
-def spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Note the arguments and the environment of every git that Kennel runs, in this folder."""
-    real = shutil.which("git")
-    spy = tmp_path / "bin"
-    spy.mkdir()
-    (spy / "git").write_text(
-        f'#!/bin/sh\necho "$@" >> {spy}/arguments\n'
-        f'cat /proc/$$/environ >> {spy}/environments\nexec {real} "$@"\n'
-    )
-    (spy / "git").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{spy}:{os.environ['PATH']}")
-    monkeypatch.setenv("VAULT_TOKEN", "of Kennel itself")
-    return spy
+        assert private.token.encode() not in everything_in(tmp_path / folder)
 
 
 async def test_the_token_is_in_no_argument(
-    workshop: Any, repository: Any, simple_flake: str, private: Server, spy: Path
+    workshop: Any, repository: Any, simple_flake: str, private: Any, spy: Path
 ) -> None:
     commit = repository.commit({"flake.nix": simple_flake})
     project = await workshop.project(f"{private.url}/shop/.git", token="env:SHOP_TOKEN")
     build = await workshop.build(project, commit)
     assert build.state == "built", build.reason
     assert "fetch" in (spy / "arguments").read_text()
-    assert TOKEN not in (spy / "arguments").read_text()
+    assert private.token not in (spy / "arguments").read_text()
     assert "VAULT_TOKEN" not in (spy / "environments").read_text()
 
 
@@ -159,7 +54,7 @@ async def test_the_token_is_in_no_argument(
 async def test_without_the_right_token_it_says_what_to_give(
     workshop: Any,
     repository: Any,
-    server: Server,
+    server: Any,
     token: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,7 +68,7 @@ async def test_without_the_right_token_it_says_what_to_give(
 
 
 async def test_a_token_that_cannot_be_read_names_the_project(
-    workshop: Any, repository: Any, server: Server
+    workshop: Any, repository: Any, server: Any
 ) -> None:
     commit = repository.commit({})
     project = await workshop.project(f"{server.url}/shop/.git", token="env:NOT_SET_ANYWHERE")
@@ -236,7 +131,7 @@ async def test_submodules_of_the_same_host_get_the_token(
     repository: Any,
     library: Any,
     flake: Flake,
-    private: Server,
+    private: Any,
 ) -> None:
     commit = with_submodule(repository, library, f"{private.url}/library/.git", flake)
     project = await workshop.project(f"{private.url}/shop/.git", token="env:SHOP_TOKEN")
@@ -249,7 +144,7 @@ async def test_submodules_of_untrusted_commits_get_neither_token_nor_files(
     repository: Any,
     library: Any,
     flake: Flake,
-    private: Server,
+    private: Any,
 ) -> None:
     closed = with_submodule(repository, library, f"{private.url}/library/.git", flake)
     project = await workshop.project(f"{private.url}/shop/.git", token="env:SHOP_TOKEN")
@@ -269,7 +164,7 @@ async def test_submodules_of_another_host_get_no_token(
     repository: Any,
     library: Any,
     flake: Flake,
-    private: Server,
+    private: Any,
 ) -> None:
     other = private.url.replace("127.0.0.1", "localhost")
     commit = with_submodule(repository, library, f"{other}/library/.git", flake)
