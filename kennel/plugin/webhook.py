@@ -8,6 +8,7 @@ where it says. Whatever is not raises `ValueError` naming the field.
 import hmac
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -128,6 +129,18 @@ def pull_request(number: int, *, where: str) -> Ref:
     if not 0 < number < 1 << 53:
         raise ValueError(f"{where}: {number} is no number of a pull request")
     return Ref.pull_request(number)
+
+
+def moment(text: str | None) -> float | None:
+    """Return a time such as `2026-01-02T03:04:05Z` in seconds since the epoch.
+
+    None where there is none, or none that can be read.
+    """
+    try:
+        read = msgspec.convert(text, datetime) if text else None
+    except msgspec.ValidationError:
+        return None
+    return read.timestamp() if read and read.tzinfo else None
 
 
 def pushed(repository: Repository, *, ref: str, before: str, after: str) -> Event:

@@ -17,6 +17,8 @@ from uuid import uuid4
 from kennel.plugin import Delivery
 
 ZEROS = "0" * 40
+UPDATED_AT, UPDATED = "2026-01-02T04:04:05+01:00", 1767323045.0
+"""When a pull request changed last, unless a test says otherwise; and in seconds."""
 FORM = "application/x-www-form-urlencoded"
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "forgejo": ("x-forgejo", "x-gitea", "x-gogs", "x-github"),
@@ -145,19 +147,40 @@ class Sender(ABC):
         `action`: "opened", "pushed", "labelled", "closed" or the forge's own name of any other.
         `fields` replaces fields of the pull request; `changes` says what was edited.
         """
-        pull = {
-            **self._pull(number, labels),
-            "state": "closed" if action == "closed" else "open",
-            "head": self._head(head, commit, fork=fork),
-            **(fields or {}),
-        }
+        state = {"state": "closed" if action == "closed" else "open"}
+        pull = self.pull(number, commit, head=head, fork=fork, labels=labels, fields=state)
         payload = {
             "action": self.actions.get(action, action),
             "number": number,
             "changes": changes,
-            "pull_request": pull,
+            "pull_request": {**pull, **(fields or {})},
         }
         return self.send("pull_request", {**payload, **self._common()})
+
+    def pull(
+        self,
+        number: int,
+        commit: str,
+        *,
+        head: str = "fix",
+        fork: bool = False,
+        labels: Iterable[str] = (),
+        fields: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return a pull request as it stands in events and in the API's lists."""
+        base = {"label": self.default_branch, "ref": self.default_branch, "sha": "b" * 40}
+        return {
+            "id": 900 + number,
+            "number": number,
+            "state": "open",
+            "draft": False,
+            "merged": False,
+            "updated_at": UPDATED_AT,
+            "labels": [{"id": i, "name": name} for i, name in enumerate(labels)],
+            "base": {**base, "repo_id": self.id, "repo": self.repository()},
+            "head": self._head(head, commit, fork=fork),
+            **(fields or {}),
+        }
 
     def _common(self) -> dict[str, Any]:
         return {"repository": self.repository(), "sender": {"id": 3, "login": "ada"}}
@@ -173,17 +196,6 @@ class Sender(ABC):
             "commits": [] if gone else [commit],
             "head_commit": None if gone else commit,
             "pusher": author,
-        }
-
-    def _pull(self, number: int, labels: Iterable[str]) -> dict[str, Any]:
-        base = {"label": self.default_branch, "ref": self.default_branch, "sha": "b" * 40}
-        return {
-            "id": 900 + number,
-            "number": number,
-            "draft": False,
-            "merged": False,
-            "labels": [{"id": i, "name": name} for i, name in enumerate(labels)],
-            "base": {**base, "repo_id": self.id, "repo": self.repository()},
         }
 
     def _head(self, name: str, commit: str, *, fork: bool) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from kennel.domain import (
 )
 from kennel.plugin import Delivery, Forge
 from kennel.testing.deliveries import (
+    UPDATED,
     ForgejoSender,
     GiteaSender,
     GitHubSender,
@@ -146,7 +147,17 @@ class ForgeContract:
             commit=NEW,
             trusted=True,
             labels=frozenset({"deploy", "ui"}),
+            updated_at=UPDATED,
         )
+
+    @pytest.mark.parametrize("said", [None, "", "yesterday", "2026-01-02T03:04:05"])
+    def test_a_time_that_cannot_be_read_is_left_out(
+        self, forge: Forge, sender: Sender, said: str | None
+    ) -> None:
+        for action in ("opened", "closed"):
+            event = forge.read(sender.pull_request(1, action, NEW, fields={"updated_at": said}))
+            assert isinstance(event, PullRequestChanged | PullRequestClosed)
+            assert event.updated_at is None
 
     def test_a_pull_request_of_a_fork(self, forge: Forge, sender: Sender) -> None:
         assert not self._pull(forge.read(sender.pull_request(42, "opened", NEW, fork=True))).trusted
@@ -165,7 +176,20 @@ class ForgeContract:
         self, forge: Forge, sender: Sender, repository: Repository, merged: bool
     ) -> None:
         event = forge.read(sender.pull_request(42, "closed", NEW, fields={"merged": merged}))
-        assert event == PullRequestClosed(repository=repository, ref=Ref.pull_request(42))
+        ref = Ref.pull_request(42)
+        assert event == PullRequestClosed(repository=repository, ref=ref, updated_at=UPDATED)
+
+    @pytest.mark.parametrize("action", ["opened", "pushed", "labelled", "edited"])
+    def test_what_is_closed_already_does_not_come_back(
+        self, forge: Forge, sender: Sender, action: str
+    ) -> None:
+        """A label may be put on it, and what was sent before may come late."""
+        changes = {"ref": {"from": "old"}, "base": {"ref": {"from": "old"}}}
+        for state, expected in (("open", PullRequestChanged), ("closed", Ignored)):
+            delivery = sender.pull_request(
+                42, action, NEW, labels=["deploy"], changes=changes, fields={"state": state}
+            )
+            assert isinstance(forge.read(delivery), expected)
 
     @pytest.mark.parametrize("action", ["assigned", "milestoned", "review_requested", "edited"])
     def test_other_actions_change_nothing(self, forge: Forge, sender: Sender, action: str) -> None:

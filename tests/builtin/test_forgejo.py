@@ -24,6 +24,7 @@ from kennel.domain import (
 from kennel.errors import ConfigError
 from kennel.plugin import Delivery, Forge, PluginSettings
 from kennel.plugin.settings import Host
+from kennel.testing.deliveries import UPDATED
 from kennel.testing.forge import (
     ForgeContract,
     ForgejoSender,
@@ -248,8 +249,9 @@ def test_an_edited_pull_request_matters_when_its_base_changed(
 @BOTH
 def test_a_pull_request_closes_whatever_its_head_looks_like(forge: Forge, sender: Sender) -> None:
     delivery = sender.pull_request(42, "closed", "", fields={"head": None, "labels": None})
-    expected = PullRequestClosed(repository=repository(forge), ref=Ref.pull_request(42))
-    assert forge.read(delivery) == expected
+    assert forge.read(delivery) == PullRequestClosed(
+        repository=repository(forge), ref=Ref.pull_request(42), updated_at=UPDATED
+    )
 
 
 @BOTH

@@ -22,6 +22,7 @@ from kennel.domain import (
 from kennel.errors import ConfigError
 from kennel.plugin import Delivery, Forge, PluginSettings
 from kennel.plugin.settings import Host
+from kennel.testing.deliveries import UPDATED
 from kennel.testing.forge import ForgeContract, ForgejoSender, GiteaSender, GitHubSender, Sender
 
 OLD, NEW, ZEROS, ZEROS_256 = "a" * 40, "c" * 40, "0" * 40, "0" * 64
@@ -129,6 +130,7 @@ def test_labels(action: str) -> None:
         trusted=True,
         labels=frozenset({"deploy"}),
         relabelled=True,
+        updated_at=UPDATED,
     )
 
 

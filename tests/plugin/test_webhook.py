@@ -60,3 +60,20 @@ def test_a_push() -> None:
 def test_foreign_text_is_shown_short_and_harmless() -> None:
     assert webhook.shown("a\x1b[2J\u202eb") == r"'a\x1b[2J\u202eb'"
     assert len(webhook.shown("x" * 1000)) == 82
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0.0),
+        ("1970-01-01T01:00:00.5+01:00", 0.5),
+        ("0001-01-01T00:00:00Z", -62135596800.0),
+        ("1970-01-01T00:00:00", None),
+        ("1970-01-01", None),
+        ("99999-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times(text: str | None, seconds: float | None) -> None:
+    assert webhook.moment(text) == seconds

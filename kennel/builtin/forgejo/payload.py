@@ -51,11 +51,24 @@ class Label(msgspec.Struct, frozen=True):
 
 
 class PullRequest(msgspec.Struct, frozen=True):
-    """`flow` is 1 for AGit, where the version tells."""
+    """`state` is "open" or "closed". `flow` is 1 for AGit, where the version tells."""
 
     head: Head
     labels: list[Label] | None = None
+    state: str = "open"
     flow: int = 0
+    updated_at: str | None = None
+
+
+class Base(msgspec.Struct, frozen=True):
+    repo: HeadRepository
+
+
+class Listed(PullRequest, frozen=True, kw_only=True):
+    """A pull request in a list, where no `repository` stands beside it."""
+
+    number: int
+    base: Base
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -68,6 +81,12 @@ class Changes(msgspec.Struct, frozen=True):
     ref: Moved | None = None
 
 
+class Dated(msgspec.Struct, frozen=True):
+    """What every pull request has, whatever its head looks like."""
+
+    updated_at: str | None = None
+
+
 class PullRequestAction(msgspec.Struct, frozen=True):
     """What all `pull_request` payloads begin with."""
 
@@ -75,6 +94,7 @@ class PullRequestAction(msgspec.Struct, frozen=True):
     number: int
     repository: Repository
     changes: Changes | None = None
+    pull_request: Dated = Dated()
 
 
 class PullRequestEvent(msgspec.Struct, frozen=True):

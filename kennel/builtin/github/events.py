@@ -1,5 +1,7 @@
 """What follows from what GitHub sends."""
 
+from collections.abc import Iterable
+
 from kennel.builtin.github import payload as sent
 from kennel.domain import (
     Event,
@@ -7,6 +9,7 @@ from kennel.domain import (
     Ping,
     PullRequestChanged,
     PullRequestClosed,
+    Ref,
     RefDeleted,
     Repository,
 )
@@ -59,17 +62,43 @@ def _pull_request(text: bytes) -> Event:
     repository = _repository(event.repository)
     ref = webhook.pull_request(event.number, where="number")
     if event.action == "closed":
-        return PullRequestClosed(repository=repository, ref=ref)
+        closed_at = webhook.moment(event.pull_request.updated_at)
+        return PullRequestClosed(repository=repository, ref=ref, updated_at=closed_at)
     if event.action not in PUSHED | LABELLED and not _retargeted(event):
         return Ignored(reason=f"{ref}: nothing follows from {webhook.shown(event.action)}")
     pull = webhook.decode(sent.PullRequestEvent, text).pull_request
+    if pull.state == "closed":
+        return Ignored(reason=f"{ref} is closed: nothing of it is deployed")
+    relabelled = event.action in LABELLED
+    return _changed(repository, ref, pull, event.repository.id, relabelled=relabelled)
+
+
+def listed(repository: Repository, pulls: Iterable[sent.Listed]) -> list[PullRequestChanged]:
+    """Return what webhooks would tell of open pull requests. Raises ValueError as `read` does."""
+    return [
+        _changed(
+            repository,
+            webhook.pull_request(pull.number, where="number"),
+            pull,
+            pull.base.repo.id,
+            relabelled=False,
+        )
+        for pull in pulls
+    ]
+
+
+def _changed(
+    repository: Repository, ref: Ref, pull: sent.PullRequest, base: int, *, relabelled: bool
+) -> PullRequestChanged:
+    """Return what a pull request says. `base`: the repository that it is to be merged into."""
     return PullRequestChanged(
         repository=repository,
         ref=ref,
         commit=webhook.commit(pull.head.sha, where="pull_request.head.sha"),
-        trusted=_trusted(pull, event.repository),
+        trusted=_trusted(pull, base),
         labels=frozenset(label.name for label in pull.labels or ()),
-        relabelled=event.action in LABELLED,
+        relabelled=relabelled,
+        updated_at=webhook.moment(pull.updated_at),
     )
 
 
@@ -79,6 +108,6 @@ def _retargeted(event: sent.PullRequestAction) -> bool:
     return changes is not None and changes.base is not None
 
 
-def _trusted(pull: sent.PullRequest, base: sent.Repository) -> bool:
+def _trusted(pull: sent.PullRequest, base: int) -> bool:
     """Return whether the head is a branch of the repository: whoever pushed it may write there."""
-    return pull.head.repo is not None and pull.head.repo.id == base.id
+    return pull.head.repo is not None and pull.head.repo.id == base

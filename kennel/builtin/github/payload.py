@@ -47,8 +47,23 @@ class Label(msgspec.Struct, frozen=True):
 
 
 class PullRequest(msgspec.Struct, frozen=True):
+    """`state` is "open" or "closed"."""
+
     head: Head
     labels: list[Label] | None = None
+    state: str = "open"
+    updated_at: str | None = None
+
+
+class Base(msgspec.Struct, frozen=True):
+    repo: HeadRepository
+
+
+class Listed(PullRequest, frozen=True, kw_only=True):
+    """A pull request in a list, where no `repository` stands beside it."""
+
+    number: int
+    base: Base
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -61,6 +76,12 @@ class Changes(msgspec.Struct, frozen=True):
     base: Moved | None = None
 
 
+class Dated(msgspec.Struct, frozen=True):
+    """What every pull request has, whatever its head looks like."""
+
+    updated_at: str | None = None
+
+
 class PullRequestAction(msgspec.Struct, frozen=True):
     """What all `pull_request` payloads begin with."""
 
@@ -68,6 +89,7 @@ class PullRequestAction(msgspec.Struct, frozen=True):
     number: int
     repository: Repository
     changes: Changes | None = None
+    pull_request: Dated = Dated()
 
 
 class PullRequestEvent(msgspec.Struct, frozen=True):
