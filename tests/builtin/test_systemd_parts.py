@@ -51,7 +51,7 @@ async def test_old_jobs_are_forgotten() -> None:
         ("signal", 2, 9, "killed by SIGKILL"),
         ("core-dump", 3, 11, "killed by SIGSEGV (core dumped)"),
         ("signal", 2, 250, "killed by signal 250"),
-        ("oom-kill", 2, 9, "killed by SIGKILL (out of memory)"),
+        ("oom-kill", 2, 9, "it used more memory than it may (oom-kill)"),
         ("timeout", 2, 9, "did not start or stop in time"),
         ("exec-condition", 0, 0, "failed (exec-condition)"),
         ("success", 1, 0, ""),

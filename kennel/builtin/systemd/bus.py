@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 
 from dbus_fast import BusType, Message, MessageType
@@ -107,9 +108,20 @@ class Bus:
         know how to live with the second of two. Raises Unavailable, Rejected, and Refused with
         systemd's own error.
         """
+        return await self._send(member, lambda: _manager(member, signature, body))
+
+    async def properties(self, unit: str) -> Mapping[str, Any]:
+        """Return the properties that a unit has as a service. `unit`: its whole name.
+
+        Of a unit that is not loaded they are what a new one has. Raises as `call` does.
+        """
+        (found,) = await self._send("GetAll", lambda: _get_all(unit))
+        return {name: value.value for name, value in found.items()}
+
+    async def _send(self, member: str, make: Callable[[], Message]) -> Sequence[Any]:
         async with self._slots:
             for attempt in (1, 2):
-                reply = await self._attempt(_manager(member, signature, body))
+                reply = await self._attempt(make())
                 if reply is not None:
                     return _read(member, reply)
                 log.info("lost D-Bus during %s, attempt %d", member, attempt)
@@ -208,6 +220,28 @@ def _manager(member: str, signature: str, body: Sequence[object]) -> Message:
         signature=signature,
         body=list(body),
     )
+
+
+def _get_all(unit: str) -> Message:
+    return Message(
+        destination=SYSTEMD,
+        path=path_of(unit),
+        interface="org.freedesktop.DBus.Properties",
+        member="GetAll",
+        signature="s",
+        body=[f"{SYSTEMD}.Service"],
+    )
+
+
+def path_of(unit: str) -> str:
+    """Return the path of a unit's object: every byte but letters and digits as `_2d`."""
+    return f"{OBJECT}/unit/" + re.sub("[^A-Za-z0-9]", lambda byte: f"_{ord(byte[0]):02x}", unit)
+
+
+def unit_of(path: str) -> str:
+    """Return the whole name of a unit from its object's path."""
+    escaped = path.removeprefix(f"{OBJECT}/unit/")
+    return re.sub("_([0-9a-f]{2})", lambda byte: chr(int(byte[1], 16)), escaped)
 
 
 def _add_match(rule: str) -> Message:

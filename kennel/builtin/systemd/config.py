@@ -46,7 +46,8 @@ class SystemdConfig(PluginConfig, frozen=True):
     A service that fails is started again after `restart_delay` seconds, later and later up to
     `restart_max_delay` (from systemd 254 on), until it was started `start_limit` times within
     `start_limit_interval` seconds; then it counts as failed. It has `start_timeout` seconds until
-    its program is executed, and `stop_timeout` seconds to end when it is asked to.
+    its program is executed, and `stop_timeout` seconds to end when it is asked to. What runs at
+    certain times has `run_timeout` seconds for each run.
     """
 
     bus: str | None = None
@@ -59,3 +60,4 @@ class SystemdConfig(PluginConfig, frozen=True):
     start_limit_interval: Seconds = 60.0
     start_timeout: Seconds = 30.0
     stop_timeout: Seconds = 10.0
+    run_timeout: Seconds = 86400.0

@@ -13,6 +13,7 @@ KEPT = 1000
 
 EXITED = 1
 """CLD_EXITED, as ExecMainCode has it; 2 and 3 are killed and dumped."""
+ENDS = {EXITED: "exit-code", 2: "signal", 3: "core-dump"}
 
 STEPS = {
     200: "its working directory cannot be entered (200/CHDIR)",
@@ -27,7 +28,7 @@ STEPS = {
 """What systemd itself exits with between fork and exec (man 5 systemd.exec)."""
 
 RESULTS = {
-    "oom-kill": "killed by SIGKILL (out of memory)",
+    "oom-kill": "it used more memory than it may (oom-kill)",
     "timeout": "did not start or stop in time",
     "watchdog": "its watchdog was not served",
     "start-limit-hit": "was started too often",
@@ -42,6 +43,7 @@ class _Unit:
     result: str = "success"
     reason: str = ""
     failed: bool = False
+    stale: bool = False
 
 
 class Failures:
@@ -54,10 +56,33 @@ class Failures:
         """Take note of a `PropertiesChanged` of the interface Service."""
         known = self._of(unit)
         known.result = str(properties.get("Result", known.result))
+        code, status = _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
         if known.result != "success":
-            known.reason = describe(
-                known.result, _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
-            )
+            known.reason = describe(known.result, code, status)
+        elif code == EXITED and status == 0:
+            known.reason = ""
+
+    def learn(self, unit: str, properties: Mapping[str, object]) -> None:
+        """Take note of how a service ended last, by its properties."""
+        known = self._of(unit)
+        known.result = str(properties.get("Result", "success"))
+        known.reason = ended(properties)
+        known.stale = False
+
+    def knows(self, unit: str) -> bool:
+        """Return whether all was heard that happened to a unit since it began."""
+        known = self._units.get(unit)
+        return known is not None and not known.stale
+
+    def begin(self, unit: str) -> None:
+        """Drop what was known of a unit that begins now: all that happens to it will be heard."""
+        self.forget(unit)
+        self._of(unit)
+
+    def lost(self) -> None:
+        """Take note that signals were missed."""
+        for known in self._units.values():
+            known.stale = True
 
     def removed(self, unit: str) -> None:
         """Take note of a `UnitRemoved`: systemd has given the unit up, or it ended well."""
@@ -100,6 +125,18 @@ def describe(result: str, code: int, status: int) -> str:
         dumped = " (core dumped)" if result == "core-dump" else ""
         return f"killed by {_signal(status)}{dumped}"
     return f"failed ({result})"
+
+
+def ended(properties: Mapping[str, object]) -> str:
+    """Say how the last run of a service ended, by its properties; "" if it did well, or not yet.
+
+    They remember it after `Result` was reset, though not that there was no memory or no time.
+    """
+    code, status = _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
+    result = str(properties.get("Result", "success"))
+    if result == "success" and (code, status) != (EXITED, 0):
+        result = ENDS.get(code, result)
+    return describe(result, code, status)
 
 
 def _signal(number: int) -> str:

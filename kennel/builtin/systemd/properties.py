@@ -1,12 +1,14 @@
-"""The properties of a service's unit: its program, its limits, its sandbox.
+"""The properties of units: the program, its limits, its sandbox, its times.
 
-Nothing here comes from a repository but the command, its arguments and numbers.
+Nothing here comes from a repository but the command, its arguments, numbers, and the times.
 """
 
 import errno
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from dbus_fast import Variant
 
@@ -59,26 +61,97 @@ OPTIONAL = frozenset(SANDBOX) | {*NEWER, "SystemCallErrorNumber"}
 FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
-def properties(
-    unit: Unit, env_file: Path, config: SystemdConfig, *, without: Collection[str] = ()
-) -> list[list[object]]:
-    """Return the unit as StartTransientUnit takes it, less the names in `without`."""
-    every = {
-        **_program(unit, env_file, config),
-        **_restarts(config),
-        **_limits(unit.limits),
-        **_sandbox(config),
+Properties: TypeAlias = Mapping[str, Variant]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What StartTransientUnit is asked for: the unit to start, and one that goes with it."""
+
+    name: str
+    properties: Properties
+    others: Mapping[str, Properties] = field(default_factory=dict)
+
+    def arguments(self, *, without: Collection[str] = ()) -> tuple[str, str, object, object]:
+        """Return the arguments of the call, less the properties in `without`."""
+        others = [[name, _listed(of, without)] for name, of in self.others.items()]
+        return self.name, "replace", _listed(self.properties, without), others
+
+
+def _listed(properties: Properties, without: Collection[str]) -> list[list[object]]:
+    return [[name, value] for name, value in properties.items() if name not in without]
+
+
+class Orders:
+    """Makes the order for a unit. `env_file`: where its environment is read from."""
+
+    def __init__(self, config: SystemdConfig, env_file: Callable[[str], Path]) -> None:
+        self._config = config
+        self._env_file = env_file
+
+    def always(self, unit: Unit) -> Order:
+        """Return the order for a service that runs, and is started again when it fails."""
+        return self._service(unit, _always(self._config))
+
+    def once(self, unit: Unit, within: float) -> Order:
+        """Return the order for a run that ends by itself, after `within` seconds at most.
+
+        Its end stays to be read until it is removed, be it good or bad.
+        """
+        kept = {
+            "RemainAfterExit": Variant("b", True),
+            "CollectMode": Variant("s", "inactive"),
+        }
+        return self._service(unit, {**_run(within), **kept})
+
+    def at_times(self, unit: Unit) -> Order:
+        """Return the order for a timer, and for the runs that it starts.
+
+        One that is under way when the next is due is not doubled: a timer only starts what is
+        not running.
+        """
+        service = self._service(unit, _run(self._config.run_timeout))
+        return Order(f"{unit.name}.timer", _timer(unit), {service.name: service.properties})
+
+    def _service(self, unit: Unit, way: Properties) -> Order:
+        every = {
+            **_program(unit, self._env_file(unit.name), self._config),
+            **_limits(unit.limits),
+            **_sandbox(self._config),
+            **way,
+        }
+        return Order(f"{unit.name}.service", every)
+
+
+def _timer(unit: Unit) -> Properties:
+    return {
+        "Description": _description(unit),
+        "CollectMode": Variant("s", "inactive-or-failed"),
+        "TimersCalendar": Variant("a(ss)", [["OnCalendar", unit.schedule]]),
+        "AccuracyUSec": _usec(1),
+        "Persistent": Variant("b", False),
     }
-    return [[name, value] for name, value in every.items() if name not in without]
 
 
-def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> dict[str, Variant]:
+def _run(timeout: float) -> Properties:
+    return {
+        "Type": Variant("s", "oneshot"),
+        "TimeoutStartUSec": _usec(timeout),
+        "StartLimitIntervalUSec": _usec(0),  # whoever chose the times meant them
+    }
+
+
+def _description(unit: Unit) -> Variant:
+    return Variant("s", f"{MARK}{unit.key}")
+
+
+def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
     command = [unit.command[0], list(unit.command), ["no-env-expand"]]
     return {
-        "Description": Variant("s", f"{MARK}{unit.key}"),
-        "Type": Variant("s", "exec"),  # "simple" would count as started without a program
+        "Description": _description(unit),
         "Slice": Variant("s", config.slice),
         "CollectMode": Variant("s", "inactive-or-failed"),  # nothing lingers, failed or not
+        "TimeoutStopUSec": _usec(config.stop_timeout),
         "ExecStartEx": Variant("a(sasas)", [command]),
         "EnvironmentFiles": Variant("a(sb)", [[str(env_file), False]]),
         "SyslogIdentifier": Variant("s", unit.name),
@@ -101,8 +174,9 @@ def _fields(unit: Unit) -> Iterable[bytes]:
     return (f"{name}={value}".encode() for name, value in named.items())
 
 
-def _restarts(config: SystemdConfig) -> dict[str, Variant]:
+def _always(config: SystemdConfig) -> Properties:
     return {
+        "Type": Variant("s", "exec"),  # "simple" would count as started without a program
         "Restart": Variant("s", "on-failure"),
         "RestartUSec": _usec(config.restart_delay),
         "RestartSteps": Variant("u", 5),
@@ -110,11 +184,10 @@ def _restarts(config: SystemdConfig) -> dict[str, Variant]:
         "StartLimitIntervalUSec": _usec(config.start_limit_interval),
         "StartLimitBurst": Variant("u", config.start_limit),
         "TimeoutStartUSec": _usec(config.start_timeout),
-        "TimeoutStopUSec": _usec(config.stop_timeout),
     }
 
 
-def _limits(limits: Limits) -> dict[str, Variant]:
+def _limits(limits: Limits) -> Properties:
     wanted = {
         "MemoryMax": limits.memory_max,
         "CPUWeight": limits.cpu_weight,
@@ -123,7 +196,7 @@ def _limits(limits: Limits) -> dict[str, Variant]:
     return {name: Variant("t", value) for name, value in wanted.items() if value is not None}
 
 
-def _sandbox(config: SystemdConfig) -> dict[str, Variant]:
+def _sandbox(config: SystemdConfig) -> Properties:
     kept = {name: value for name, value in SANDBOX.items() if name not in config.relax}
     if "SystemCallFilter" in kept:  # an error the program can handle, rather than its death
         kept["SystemCallErrorNumber"] = Variant("i", errno.EPERM)
