@@ -174,10 +174,11 @@ class Router(Provider, ABC):
         """
 
     async def visited(self) -> Collection[Tenant] | None:
-        """Return the tenants that requests were sent to since the last call.
+        """Return the tenants whose services and sites were asked for since the last call.
 
         None: it cannot be told; nobody is put to sleep for want of visitors then. A visit may be
-        reported twice, and is never left out.
+        reported twice, and is never left out, but for one that a `Socket` got: who listens there
+        sees it. Each request is a visit, whoever sends it; a switch is none.
         """
         return None
 

@@ -5,20 +5,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from kennel.domain import Files, Route, Target, Tenant, Upstream
+from kennel.domain import Files, Route, Socket, Target, Tenant, Upstream
 from kennel.domain.route import digest_of
 from kennel.plugin import Router, RouterState
 
 if TYPE_CHECKING:
     from kennel.errors import ProviderError
 
+UNIX = "unix/"
+
 
 @dataclass(slots=True)
 class MemoryProxy:
-    """What a `MemoryRouter` talks to. `writes`: how often its table was written."""
+    """What a `MemoryRouter` talks to.
+
+    `visited`: who was, and nobody asked yet. `writes`: how often its table was written.
+    """
 
     routes: frozenset[Route] = frozenset()
     live: dict[str, str] = field(default_factory=dict)
+    visited: set[Tenant] = field(default_factory=set)
     writes: int = 0
 
 
@@ -58,6 +64,12 @@ class MemoryRouter(Router):
     async def remove(self, tenant: Tenant) -> None:
         await self.check()
         self.proxy.live.pop(str(tenant), None)
+        self.proxy.visited.discard(tenant)
+
+    async def visited(self) -> Collection[Tenant] | None:
+        await self.check()
+        found, self.proxy.visited = self.proxy.visited, set()
+        return found
 
     def url(self, host: str) -> str:
         return f"http://{host}"
@@ -66,8 +78,15 @@ class MemoryRouter(Router):
         """Return the route that a host is in."""
         return next((r for r in self.proxy.routes if host.lower() in r.hosts), None)
 
+    def visit(self, host: str) -> Target | None:
+        """Visit a host, and return where one ends up."""
+        route, target = self.route(host), self.target(host)
+        if route and target and not isinstance(target, Socket):
+            self.proxy.visited.add(route.key.tenant)
+        return target
+
     def target(self, host: str) -> Target | None:
-        """Return where a visit to a host ends up at the moment."""
+        """Return where a visit to a host would end up at the moment."""
         route = self.route(host)
         if route is None:
             return None
@@ -81,5 +100,7 @@ class MemoryRouter(Router):
 def _target(files: bool, text: str) -> Target:
     if files:
         return Files(root=text)
+    if text.startswith(UNIX):
+        return Socket(path=text.removeprefix(UNIX))
     address, _, port = text.rpartition(":")
     return Upstream(port=int(port), address=address)

@@ -18,7 +18,7 @@ from kennel.errors import Unavailable
 from kennel.plugin import Router
 from kennel.testing.contract import Contract
 from kennel.testing.memory_router import MemoryProxy, MemoryRouter
-from kennel.testing.serving import SLOW, serving, write_site
+from kennel.testing.serving import SLOW, serving, serving_on_socket, write_site
 
 __all__ = ["Answer", "MakeRouter", "MemoryProxy", "MemoryRouter", "RouterContract", "Serve"]
 
@@ -121,6 +121,21 @@ class RouterContract(Contract):
             extensions={"sni_hostname": host},
         )
         return Answer(answer.status_code, answer.text)
+
+    async def visited(self, router: Router) -> set[Tenant]:
+        """Return who was visited, or skip the test if the router cannot tell."""
+        found = await router.visited()
+        if found is None:
+            pytest.skip(f"{type(router).__name__} cannot tell who was visited")
+        return set(found)
+
+    async def visited_in_all(self, router: Router) -> set[Tenant]:
+        """Return who was visited, and fail unless that ends: one visit may be told twice."""
+        found = await self.visited(router)
+        again = await self.visited(router)
+        assert again <= found
+        assert await self.visited(router) == set()
+        return found
 
     def host(self, label: str) -> str:
         return f"{label}.{self.domain}"
@@ -331,6 +346,65 @@ class RouterContract(Contract):
             await asyncio.gather(*(router.switch(tenant, targets) for tenant in tenants))
             live = (await router.observe()).live
             assert live == dict.fromkeys(tenants, digest_of(targets))
+
+    async def test_visits_are_told(self, router: Router, serve: Serve, tmp_path: Path) -> None:
+        """To a service and to a site; and not of those who had none."""
+        quiet = LOOKALIKES[0][0]
+        files = await asyncio.to_thread(write_site, tmp_path / "site", {"index.html": "a site"})
+        await router.switch(MAIN, {"api": await serve("api"), "web": await serve("web")})
+        await router.switch(OTHER, {"docs": files})
+        await router.switch(quiet, {"api": await serve("quiet")})
+        await router.publish(
+            [
+                service(MAIN, "api", self.host("api")),
+                service(MAIN, "web", self.host("web")),
+                site(OTHER, "docs", self.host("docs")),
+                service(quiet, "api", self.host("quiet")),
+            ]
+        )
+        for labels, tenants in [
+            (["api"], {MAIN}),
+            (["docs"], {OTHER}),
+            (["web", "api", "web"], {MAIN}),
+            (["docs", "api"], {MAIN, OTHER}),
+            (["api"], {MAIN}),
+        ]:
+            for label in labels:
+                assert (await self.ask(router, self.host(label))).status == 200
+            assert await self.visited_in_all(router) == tenants
+
+    async def test_a_switch_is_no_visit_and_hides_none(self, router: Router, serve: Serve) -> None:
+        host = self.host("api")
+        one, two, three = [{"api": await serve(text)} for text in ("one", "two", "three")]
+        await router.publish([service(MAIN, "api", host)])
+        await router.switch(MAIN, one)
+        await self.ask(router, host)
+        await self.visited_in_all(router)
+        for targets in (two, one, three, two):
+            await router.switch(MAIN, targets)
+            assert await self.visited(router) == set()
+        assert await self.ask(router, host) == Answer(200, "two")
+        for targets in (one, two, three):
+            await router.switch(MAIN, targets)
+        assert await self.visited_in_all(router) == {MAIN}
+
+    async def test_targets_may_be_sockets(self, router: Router, serve: Serve) -> None:
+        """Who listens there sees the visitors itself: they are not told."""
+        await router.publish(
+            [service(MAIN, "api", self.host("api")), service(OTHER, "api", self.host("other"))]
+        )
+        async with serving_on_socket("from a socket") as listening:
+            await router.switch(MAIN, {"api": listening})
+            await router.switch(OTHER, {"api": await serve("other")})
+            assert (await router.observe()).live[MAIN] == digest_of({"api": listening})
+            assert await self.ask(router, self.host("api")) == Answer(200, "from a socket")
+            assert await self.ask(router, self.host("other")) == Answer(200, "other")
+            await router.switch(MAIN, {"api": await serve("from a port")})
+            assert await self.ask(router, self.host("api")) == Answer(200, "from a port")
+            await self.visited_in_all(router)
+            await router.switch(MAIN, {"api": listening})
+            assert await self.ask(router, self.host("api")) == Answer(200, "from a socket")
+            assert await self.visited(router) == set()
 
     async def test_remove_may_be_repeated(self, router: Router) -> None:
         await router.remove(MAIN)

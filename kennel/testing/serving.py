@@ -2,11 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
-from kennel.domain import Files, Upstream
+from kennel.domain import Files, Socket, Upstream
+
+Answering: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 SLOW = 0.5
 """Seconds that a service takes for `/slow`."""
@@ -15,7 +20,24 @@ SLOW = 0.5
 @asynccontextmanager
 async def serving(text: str) -> AsyncIterator[Upstream]:
     """Run a service that answers every request with a text; `/slow` takes `SLOW` seconds."""
+    server = await asyncio.start_server(_answering(text), "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    yield Upstream(port=port)
+    server.close()
 
+
+@asynccontextmanager
+async def serving_on_socket(text: str) -> AsyncIterator[Socket]:
+    """Run the same on a unix socket, whose path is short enough for one."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="ks"))
+    path = str(folder / "sock")
+    server = await asyncio.start_unix_server(_answering(text), path)
+    yield Socket(path=path)
+    server.close()
+    await asyncio.to_thread(shutil.rmtree, folder)
+
+
+def _answering(text: str) -> Answering:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = text.encode()
         try:
@@ -30,10 +52,7 @@ async def serving(text: str) -> AsyncIterator[Upstream]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    yield Upstream(port=port)
-    server.close()
+    return answer
 
 
 def write_site(folder: Path, files: Mapping[str, str | bytes]) -> Files:

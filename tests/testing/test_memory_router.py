@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kennel.domain import Files, Route
+from kennel.domain import Files, Route, Socket
 from kennel.errors import Unavailable
 from kennel.plugin import Router
 from kennel.testing.router import (
@@ -38,13 +38,18 @@ class TestMemoryRouter(RouterContract):
         self, browser: httpx.AsyncClient, router: Router, host: str, path: str = "/"
     ) -> Answer:
         assert isinstance(router, MemoryRouter)
-        route, target = router.route(host), router.target(host)
+        route, target = router.route(host), router.visit(host)
         if route is None:
             return Answer(404, "")
         if target is None:
             return Answer(503, "")
         if isinstance(target, Files):
             return await asyncio.to_thread(read_page, route, Path(target.root), path)
+        if isinstance(target, Socket):
+            transport = httpx.AsyncHTTPTransport(uds=target.path)
+            async with httpx.AsyncClient(transport=transport) as client:
+                answer = await client.get(f"http://{host}{path}")
+                return Answer(answer.status_code, answer.text)
         answer = await browser.get(f"http://{target}{path}")
         return Answer(answer.status_code, answer.text)
 

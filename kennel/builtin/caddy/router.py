@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,8 @@ from kennel.plugin import Router, RouterState, in_thread
 from kennel.plugin.settings import Host
 
 Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """How often a write is tried that somebody else's writes come before."""
@@ -63,6 +66,8 @@ class CaddyRouter(Router):
         self._routes: frozenset[Route] | None = None
         self._seen: Seen | None = None
         self._verdict = False
+        self._shows_visits = False
+        self._saw_visits = config.embedded
         self._publishing = asyncio.Lock()
         self._switching: WeakValueDictionary[Tenant, asyncio.Lock] = WeakValueDictionary()
 
@@ -73,6 +78,7 @@ class CaddyRouter(Router):
         group = await in_thread(group_id, self._config.group)
         self._live = Live(self._host.run_dir, group)
         await in_thread(self._live.open)
+        await self._look_for_visits()
         await (self._start_own() if self._config.embedded else self._find_other())
         return self
 
@@ -85,6 +91,15 @@ class CaddyRouter(Router):
         if self._caddy:
             await self._caddy.stop()
         await self._admin.__aexit__(kind, error, trace)
+
+    async def _look_for_visits(self) -> None:
+        self._shows_visits = await in_thread(self._live.shows_visits)
+        if not self._shows_visits:
+            log.warning(
+                "%s keeps no times of reading (noatime?): Kennel does not see who is visited, and"
+                " puts nobody to sleep for want of visitors. Mount it with relatime",
+                self._host.run_dir,
+            )
 
     async def _start_own(self) -> None:
         binary = await program.find(self._config.binary)
@@ -209,6 +224,18 @@ class CaddyRouter(Router):
     async def remove(self, tenant: Tenant) -> None:
         async with self._lock(tenant):
             await in_thread(self._live.remove, tenant)
+
+    async def visited(self) -> Collection[Tenant] | None:
+        """Return who was visited.
+
+        Whether another's Caddy leaves traces, too, only a first visit can show: its own view of
+        `run_dir` may be read-only, as systemd's ProtectSystem=strict makes it.
+        """
+        if not self._shows_visits:
+            return None
+        found = await in_thread(self._live.visited)
+        self._saw_visits = self._saw_visits or bool(found)
+        return found if self._saw_visits else None
 
     def _lock(self, tenant: Tenant) -> asyncio.Lock:
         return self._switching.setdefault(tenant, asyncio.Lock())

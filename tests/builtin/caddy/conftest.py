@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,24 +151,25 @@ class Foreign:
         return len(re.findall(r'"method":"(?:POST|PUT|PATCH|DELETE)"', text))
 
 
-MakeForeign: TypeAlias = Callable[[Json], "asyncio.Future[Foreign]"]
+MakeForeign: TypeAlias = Callable[..., "asyncio.Future[Foreign]"]
 
 
 @pytest.fixture
 async def make_foreign(caddy_binary: str, place: Path) -> AsyncIterator[MakeForeign]:
-    """Return what starts a Caddy with these apps."""
+    """Return what starts a Caddy with these apps, by a command around it if one is given."""
     async with AsyncExitStack() as stack:
 
-        async def start(apps: Json) -> Foreign:
+        async def start(apps: Json, around: Sequence[str] = ()) -> Foreign:
             folder = place / "foreign"
             await asyncio.to_thread(folder.mkdir, exist_ok=True)
-            return await stack.enter_async_context(running(caddy_binary, folder, apps))
+            command = [*around, caddy_binary]
+            return await stack.enter_async_context(running(command, folder, apps))
 
-        yield lambda apps: asyncio.ensure_future(start(apps))
+        yield lambda *args: asyncio.ensure_future(start(*args))
 
 
 @asynccontextmanager
-async def running(binary: str, folder: Path, apps: Json) -> AsyncIterator[Foreign]:
+async def running(command: Sequence[str], folder: Path, apps: Json) -> AsyncIterator[Foreign]:
     admin = f"unix/{folder}/admin.sock"
     config = {
         "admin": {"listen": admin, "config": {"persist": False}},
@@ -179,8 +181,13 @@ async def running(binary: str, folder: Path, apps: Json) -> AsyncIterator[Foreig
     }
     await asyncio.to_thread((folder / "config.json").write_text, json.dumps(config))
     process = await asyncio.create_subprocess_exec(
-        *(binary, "run", "--config", f"{folder}/config.json"),
-        env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+        *(*command, "run", "--config", f"{folder}/config.json"),
+        env={
+            "PATH": os.defpath,
+            "HOME": str(folder),
+            "XDG_DATA_HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+        },
         stderr=asyncio.subprocess.DEVNULL,
     )
     foreign = Foreign(folder, config, admin)
