@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kennel.testing.contract import Contract
     from kennel.testing.deliveries import signed_delivery
     from kennel.testing.dns import DnsProviderContract, MakeDnsProvider, MemoryDnsProvider
-    from kennel.testing.forge import ForgeContract
+    from kennel.testing.forge import ForgeContract, PullRequestsContract
     from kennel.testing.host import NoBox, systemd_box
     from kennel.testing.memory_router import MemoryRouter
     from kennel.testing.postgresql import postgresql_server
@@ -48,6 +48,7 @@ HOMES = {
     "MemorySupervisor": "supervisor",
     "NoBox": "host",
     "ProvisionerContract": "provisioner",
+    "PullRequestsContract": "forge",
     "RouterContract": "router",
     "SecretSourceContract": "secret_source",
     "SupervisorContract": "supervisor",
@@ -73,6 +74,7 @@ __all__ = [
     "MemorySupervisor",
     "NoBox",
     "ProvisionerContract",
+    "PullRequestsContract",
     "RouterContract",
     "SecretSourceContract",
     "SupervisorContract",

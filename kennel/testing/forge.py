@@ -12,7 +12,9 @@
 A sender makes deliveries as the forge would: see `kennel.testing.deliveries`.
 """
 
+import socket
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,9 @@ from kennel.domain import (
     Repository,
     Secret,
 )
+from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import Delivery, Forge
+from kennel.testing.contract import Contract
 from kennel.testing.deliveries import (
     UPDATED,
     ForgejoSender,
@@ -37,12 +41,15 @@ from kennel.testing.deliveries import (
     Sender,
     signed_delivery,
 )
+from kennel.testing.forge_api import ForgeApi, Reply
 
 __all__ = [
+    "ForgeApi",
     "ForgeContract",
     "ForgejoSender",
     "GitHubSender",
     "GiteaSender",
+    "PullRequestsContract",
     "Sender",
     "signed_delivery",
 ]
@@ -225,3 +232,159 @@ class ForgeContract:
     def _pull(self, event: Event) -> PullRequestChanged:
         assert isinstance(event, PullRequestChanged)
         return event
+
+
+class PullRequestsContract(Contract):
+    """The conformance suite of `Forge.pull_requests`, of forges that have it.
+
+        class TestGitLabsPullRequests(PullRequestsContract):
+            @pytest.fixture
+            def api(self) -> Iterator[ForgeApi]:
+                with GitLabApi(GitLabSender(secret="s3cret")) as api:
+                    yield api
+
+            @pytest.fixture
+            def forge(self) -> Forge:
+                return GitLab()
+
+    Where the API is, the forge finds out from the repository.
+    """
+
+    @pytest.fixture
+    def api(self) -> ForgeApi:
+        """Return a server that runs."""
+        self.needs("api", returns="a ForgeApi that runs")
+
+    @pytest.fixture
+    def forge(self) -> Forge:
+        """Return the forge, not yet opened."""
+        self.needs("forge", returns="a Forge")
+
+    async def ask(
+        self, forge: Forge, api: ForgeApi, token: str = "", repository: Repository | None = None
+    ) -> dict[int, PullRequestChanged]:
+        """Return the open pull requests by their numbers."""
+        async with forge:
+            found = await forge.pull_requests(
+                repository or api.repository, Secret(token or api.token)
+            )
+        assert found is not None
+        answered = {int(pull.ref.short.removeprefix("pr-")): pull for pull in found}
+        assert len(answered) == len(found)
+        return answered
+
+    async def refused(
+        self, error: type[ProviderError], forge: Forge, api: ForgeApi, **more: Any
+    ) -> str:
+        """Fail unless asking raises this error. Return its text, which has no token in it."""
+        with pytest.raises(error) as told:
+            await self.ask(forge, api, **more)
+        token = more.get("token") or api.token
+        assert token not in f"{told.value!r} {told.value.__cause__!r} {told.value.__context__!r}"
+        return str(told.value)
+
+    async def test_tells_what_webhooks_would_tell(self, forge: Forge, api: ForgeApi) -> None:
+        gone = {"label": "fix", "ref": "fix", "sha": NEW, "repo_id": -1, "repo": None}
+        later = {"updated_at": "2026-07-01T00:00:00Z"}
+        sorts: dict[int, dict[str, Any]] = {
+            1: {},
+            2: {"fork": True},
+            3: {"labels": ["deploy", "ui"], "head": "feature/x"},
+            4: {"fields": {"head": gone}},
+            5: {"fields": later},
+        }
+        for number, sort in sorts.items():
+            api.pulls.append(api.sender.pull(number, NEW, **sort))
+        told = {
+            number: forge.read(api.sender.pull_request(number, "opened", NEW, **sort))
+            for number, sort in sorts.items()
+        }
+        assert await self.ask(forge, api) == told
+        assert [told[n].trusted for n in (1, 2, 4)] == [True, False, False]  # type: ignore[union-attr]
+
+    async def test_tells_of_open_ones_only(self, forge: Forge, api: ForgeApi) -> None:
+        assert await self.ask(forge, api) == {}
+        for number, state in ((1, "closed"), (2, "open")):
+            api.pulls.append(api.sender.pull(number, NEW, fields={"state": state}))
+        assert set(await self.ask(forge, api)) == {2}
+
+    @pytest.mark.parametrize("most", [7, 50, 100])
+    async def test_reads_every_page(self, forge: Forge, api: ForgeApi, most: int) -> None:
+        """However few the forge gives at a time, whatever it is asked for."""
+        api.most = most
+        for count in (most, 2 * most, 2 * most + 1):
+            api.pulls = [api.sender.pull(number, NEW) for number in range(1, count + 1)]
+            assert set(await self.ask(forge, api)) == set(range(1, count + 1))
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    @pytest.mark.parametrize("page", [1, 2])
+    async def test_a_forge_that_is_away_gives_no_shorter_list(
+        self, forge: Forge, api: ForgeApi, status: int, page: int
+    ) -> None:
+        api.pulls = [api.sender.pull(number, NEW) for number in range(1, 2 * api.most)]
+        api.replies[page] = Reply.of({"message": "try later"}, status)
+        assert "try later" in await self.refused(Unavailable, forge, api)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"[", b'[{"number": 1}]', b"[null]", b"{}", b"null", b"<html>", b"[[]]"]
+    )
+    @pytest.mark.parametrize("page", [1, 2])
+    async def test_what_cannot_be_read_is_no_shorter_list(
+        self, forge: Forge, api: ForgeApi, body: bytes, page: int
+    ) -> None:
+        api.pulls = [api.sender.pull(number, NEW) for number in range(1, 2 * api.most)]
+        api.replies[page] = Reply(body=body)
+        await self.refused(Unavailable, forge, api)
+
+    async def test_an_answer_that_is_cut_off(self, forge: Forge, api: ForgeApi) -> None:
+        api.replies[1] = Reply(body=b"[]", cut=1)
+        await self.refused(Unavailable, forge, api)
+
+    async def test_a_pull_request_that_makes_no_sense(self, forge: Forge, api: ForgeApi) -> None:
+        api.pulls = [api.sender.pull(1, NEW), api.sender.pull(2, "")]
+        assert "sha" in await self.refused(Unavailable, forge, api)
+
+    async def test_nobody_is_there(self, forge: Forge, api: ForgeApi) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            site = f"http://127.0.0.1:{free.getsockname()[1]}"
+        elsewhere = replace(api.repository, clone_url=f"{site}/acme/shop.git")
+        assert site in await self.refused(Unavailable, forge, api, repository=elsewhere)
+
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    async def test_a_token_that_may_not_ask(self, forge: Forge, api: ForgeApi, status: int) -> None:
+        api.replies[1] = Reply.of({"message": "no"}, status)
+        assert "give the project a token that may" in await self.refused(Rejected, forge, api)
+
+    @pytest.mark.parametrize("token", ["another", "größe", "two\nlines"])
+    async def test_a_token_that_is_none(self, forge: Forge, api: ForgeApi, token: str) -> None:
+        assert "token" in await self.refused(Rejected, forge, api, token=token)
+
+    async def test_another_repository_that_has_its_name(self, forge: Forge, api: ForgeApi) -> None:
+        api.pulls.append(api.sender.pull(1, NEW))
+        known = replace(api.repository, id="4711")
+        assert "another repository" in await self.refused(Rejected, forge, api, repository=known)
+        unknown = replace(api.repository, id="")
+        assert set(await self.ask(forge, api, repository=unknown)) == {1}
+
+    async def test_a_renamed_repository_is_followed(self, forge: Forge, api: ForgeApi) -> None:
+        api.pulls.append(api.sender.pull(1, NEW))
+        api.moved["acme/old"] = api.path(api.sender.full_name)
+        clone_url = api.repository.clone_url.replace(api.sender.full_name, "acme/old")
+        old = replace(api.repository, full_name="acme/old", clone_url=clone_url)
+        assert set(await self.ask(forge, api, repository=old)) == {1}
+
+    async def test_no_other_host_is_shown_the_token(self, forge: Forge, api: ForgeApi) -> None:
+        api.pulls.append(api.sender.pull(1, NEW))
+        elsewhere = api.url.replace("127.0.0.1", "localhost")
+        path = api.path(api.sender.full_name).removeprefix(api.prefix)
+        api.moved["acme/old"] = f"{elsewhere}{path}"
+        clone_url = api.repository.clone_url.replace(api.sender.full_name, "acme/old")
+        old = replace(api.repository, full_name="acme/old", clone_url=clone_url)
+        await self.refused(Rejected, forge, api, repository=old)
+        assert ["authorization" in one.headers for one in api.asked] == [True, False]
+
+    async def test_a_path_on_this_machine_has_no_api(self, forge: Forge, api: ForgeApi) -> None:
+        for path in ("/srv/git/acme/shop.git", "file:///srv/acme/shop", "./acme/shop"):
+            local = replace(api.repository, clone_url=path)
+            async with forge:
+                assert await forge.pull_requests(local, Secret("x")) is None

@@ -1,6 +1,7 @@
 """Forgejo's and Gitea's webhooks: the contract, and what is their own."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ from kennel.testing.forge import (
     ForgejoSender,
     GiteaSender,
     GitHubSender,
+    PullRequestsContract,
     Sender,
     signed_delivery,
 )
+from kennel.testing.forge_api import ForgeApi, GiteaApi
 
 OLD, NEW, ZEROS, ZEROS_256 = "a" * 40, "c" * 40, "0" * 40, "0" * 64
 FORGEJO, GITEA = ForgejoSender(secret="s3cret"), GiteaSender(secret="s3cret")
@@ -60,6 +63,28 @@ class TestGitea(ForgeContract):
     @pytest.fixture
     def sender(self) -> Sender:
         return GITEA
+
+
+class TestForgejosPullRequests(PullRequestsContract):
+    @pytest.fixture
+    def api(self) -> Iterator[ForgeApi]:
+        with GiteaApi(FORGEJO) as api:
+            yield api
+
+    @pytest.fixture
+    def forge(self) -> Forge:
+        return Forgejo()
+
+
+class TestGiteasPullRequests(PullRequestsContract):
+    @pytest.fixture
+    def api(self) -> Iterator[ForgeApi]:
+        with GiteaApi(GITEA) as api:
+            yield api
+
+    @pytest.fixture
+    def forge(self) -> Forge:
+        return Gitea()
 
 
 def repository(forge: Forge) -> Repository:

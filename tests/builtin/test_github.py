@@ -1,6 +1,7 @@
 """GitHub's webhooks: the contract, and what is GitHub's own."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,15 @@ from kennel.errors import ConfigError
 from kennel.plugin import Delivery, Forge, PluginSettings
 from kennel.plugin.settings import Host
 from kennel.testing.deliveries import UPDATED
-from kennel.testing.forge import ForgeContract, ForgejoSender, GiteaSender, GitHubSender, Sender
+from kennel.testing.forge import (
+    ForgeContract,
+    ForgejoSender,
+    GiteaSender,
+    GitHubSender,
+    PullRequestsContract,
+    Sender,
+)
+from kennel.testing.forge_api import ForgeApi, GitHubApi
 
 OLD, NEW, ZEROS, ZEROS_256 = "a" * 40, "c" * 40, "0" * 40, "0" * 64
 SENDER = GitHubSender(secret="s3cret", clone_url="https://github.com/acme/shop.git")
@@ -41,6 +50,17 @@ class TestGitHub(ForgeContract):
     @pytest.fixture
     def sender(self) -> Sender:
         return SENDER
+
+
+class TestGitHubsPullRequests(PullRequestsContract):
+    @pytest.fixture
+    def api(self) -> Iterator[ForgeApi]:
+        with GitHubApi(SENDER) as api:
+            yield api
+
+    @pytest.fixture
+    def forge(self) -> Forge:
+        return GitHub()
 
 
 def read(delivery: Delivery) -> Event:

@@ -1,10 +1,13 @@
 """Forgejo and Gitea as forges."""
 
+from collections.abc import Sequence
+from types import TracebackType
 from typing import ClassVar
 
-from kennel.builtin.forgejo import events
-from kennel.domain import Event, Secret
+from kennel.builtin.forgejo import api, events
+from kennel.domain import Event, PullRequestChanged, Repository, Secret
 from kennel.plugin import Delivery, Forge, webhook
+from kennel.plugin.rest import Rest
 
 
 class Gitea(Forge):
@@ -18,6 +21,18 @@ class Gitea(Forge):
     order: ClassVar[int] = 20
     full_refs: ClassVar[bool] = False
     """Whether `create` and `delete` may carry full refs."""
+
+    def __init__(self, api_url: str | None = None) -> None:
+        self._api_url = api_url
+        self._client = Rest()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
 
     def recognises(self, delivery: Delivery) -> bool:
         return "x-gitea-event" in delivery.headers and "x-forgejo-event" not in delivery.headers
@@ -46,6 +61,15 @@ class Gitea(Forge):
         """Return the coarse name; older versions leave it empty for packages, not the fine one."""
         coarse = delivery.headers.get(f"{self.prefix}-event", "")
         return coarse or delivery.headers.get(f"{self.prefix}-event-type", "")
+
+    async def pull_requests(
+        self, repository: Repository, token: Secret
+    ) -> Sequence[PullRequestChanged] | None:
+        """Ask the API beside the repository, or at `api_url`."""
+        base = self._api_url or api.base_of(repository)
+        if base is None:
+            return None
+        return await api.open_pull_requests(self._client, base.removesuffix("/"), repository, token)
 
 
 class Forgejo(Gitea):

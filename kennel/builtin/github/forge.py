@@ -1,10 +1,13 @@
 """GitHub as a forge."""
 
+from collections.abc import Sequence
+from types import TracebackType
 from typing import ClassVar
 
-from kennel.builtin.github import events
-from kennel.domain import Event, Secret
+from kennel.builtin.github import api, events
+from kennel.domain import Event, PullRequestChanged, Repository, Secret
 from kennel.plugin import Delivery, Forge, webhook
+from kennel.plugin.rest import Rest
 
 OTHERS = frozenset({"x-forgejo-event", "x-gitea-event", "x-gogs-event"})
 """What those send that send GitHub's headers as well."""
@@ -14,6 +17,18 @@ class GitHub(Forge):
     """GitHub and GitHub Enterprise Server."""
 
     name: ClassVar[str] = "github"
+
+    def __init__(self, api_url: str | None = None) -> None:
+        self._api_url = api_url
+        self._client = Rest()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
 
     def recognises(self, delivery: Delivery) -> bool:
         return "x-github-event" in delivery.headers and not OTHERS & delivery.headers.keys()
@@ -34,3 +49,12 @@ class GitHub(Forge):
 
     def event_name(self, delivery: Delivery) -> str:
         return delivery.headers.get("x-github-event", "")
+
+    async def pull_requests(
+        self, repository: Repository, token: Secret
+    ) -> Sequence[PullRequestChanged] | None:
+        """Ask the API beside the repository, or at `api_url`."""
+        base = self._api_url or api.base_of(repository)
+        if base is None:
+            return None
+        return await api.open_pull_requests(self._client, base.removesuffix("/"), repository, token)
