@@ -25,6 +25,8 @@ Place: TypeAlias = Literal[
     "requests-switched",
     "routes-published",
     "live-recorded",
+    "requests-to-waker",
+    "rest-recorded",
     "unit-stopped",
     "generations-dropped",
     "route-closed",

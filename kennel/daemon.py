@@ -31,6 +31,7 @@ from kennel.reconcile.variables import Fingerprint
 from kennel.registry import Registry, register_configured
 from kennel.settings import Settings
 from kennel.store import Store, builds, inbox
+from kennel.terms import policy
 from kennel.web import create_control_app, create_public_app, listen_tcp, listen_unix, serve
 from kennel.web.inbox import GroupCommit
 from kennel.web.server import Serving
@@ -208,8 +209,7 @@ def _reconciler(
         host=settings.host,
         ephemeral=settings.domains.ephemeral,
         ports=settings.services.port_range,
-        limits=settings.services.limits,
-        drain=settings.services.drain,
+        policy=policy(settings),
         ready_timeout=settings.services.ready_timeout,
     )
     return Reconciler(

@@ -213,7 +213,9 @@ def _changed(
             return f"{project.name}/{event.ref} is not built: its head is not in the repository"
     if not project.previews and environment_of(event.ref) is Environment.PREVIEW:
         return f"ignored: previews are off for {project.name}"
-    tenants.seen(db, project_id=project.id, ref=event.ref, trusted=trusted, now=now)
+    is_back = tenants.seen(
+        db, project_id=project.id, ref=event.ref, trusted=trusted, now=now, head=event.commit
+    )
     build = builds.queue(
         db,
         project_id=project.id,
@@ -221,6 +223,7 @@ def _changed(
         commit=event.commit,
         trusted=trusted,
         now=now,
+        again=is_back,
     )
     where = f"{project.name}/{event.ref}"
     return f"build {build} of {where}" if build else f"{where} has {event.commit[:12]} already"

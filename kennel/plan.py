@@ -6,31 +6,59 @@ a build that is built     -                         deploy it
 unit a is live            no unit a                 start a
 unit a is live            unit a                    (none)
 requests go to a          they go elsewhere         switch
+nobody needs unit a       requests go to a          sleep: they go to the waker
+it sleeps                 unit a, drained           rest: stop a, and keep its port
+somebody needs unit a     it sleeps                 start a, switch, wake
 unit b is retired         unit b, drained           stop b
 unit c of no build        unit c, or none           stop c
 no service, no site       requests go somewhere     close
+nobody needed it long     -                         expire: from here on its ref is gone
 a ref that is gone        anything                  evict: all of it, then forget the ref
+many refs are gone        anything                  stop, close, and ask before anything goes
 -                         unit, folder, database    (none): the store never heard of it
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from kennel.domain import Key, Route, Service, Target, Tenant, UnitState, UnitStatus
+from kennel import budget
+from kennel.budget import Guest, Seating
+from kennel.domain import (
+    Environment,
+    Key,
+    Limits,
+    Route,
+    Service,
+    Socket,
+    Target,
+    Tenant,
+    UnitState,
+    UnitStatus,
+)
 from kennel.domain.record import Build, TenantRecord
 from kennel.domain.route import digest_of
-from kennel.lifecycle import Fate, fate_of
+from kennel.lifecycle import RESTING, Fate, Terms, fate_of, next_change
+
+A_FEW = 3
+SHARE = 4
+"""More tenants than a few, and than one of so many, do not go in a pass unless it is ordered."""
+SOON = 5.0
+"""Seconds until it is looked again whether there is room for who waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One incarnation of a service. `retired_at`: since when nothing is sent to it."""
+    """One incarnation of a service.
+
+    `port`: None for what does not listen. `retired_at`: since when nothing is sent to it: it was
+    replaced, or its tenant sleeps.
+    """
 
     id: int
     key: Key
     build: int
     unit: str
-    port: int
+    port: int | None
     digest: str
     command: tuple[str, ...]
     service: Service
@@ -39,11 +67,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """What should be live for a key. A site has no generation."""
+    """What should be live for a key. A site has no generation, what does not listen no target."""
 
     key: Key
     build: int
-    target: Target
+    target: Target | None
     generation: Generation | None
     spa: bool = False
     commit: str = ""
@@ -65,7 +93,13 @@ class Wanted:
 
     @property
     def targets(self) -> Mapping[str, Target]:
-        return {deployed.key.name: deployed.target for deployed in self.live}
+        """Return where requests go when all of it runs."""
+        return {one.key.name: one.target for one in self.live if one.target is not None}
+
+    def targets_at_rest(self, waker: Target) -> Mapping[str, Target]:
+        """Return where requests go while its services are stopped: sites need none of them."""
+        services = {one.key.name for one in self.live if one.generation}
+        return {name: waker if name in services else to for name, to in self.targets.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +115,40 @@ class Actual:
 class Steps:
     """What one tenant needs, in this order."""
 
+    expire: bool = False
     deploy: Build | None = None
     start: tuple[Generation, ...] = ()
     switch: bool = False
+    wake: bool = False
+    sleep: bool = False
     close: bool = False
+    rest: tuple[Generation, ...] = ()
     stop: tuple[Generation, ...] = ()
     evict: bool = False
+
+
+def _no_terms(_: Tenant) -> Terms:
+    return Terms()
+
+
+def _no_limits(_: Tenant) -> Limits:
+    return Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator decided, as far as a plan depends on it.
+
+    `drain`: seconds a retired unit goes on. `waker`: where requests go that wake who sleeps.
+    `terms_of`: when a tenant sleeps and expires. `limits_of`: what each of its services may use.
+    `previews_memory_max`: bytes for all previews together; None: no limit.
+    """
+
+    drain: float
+    waker: Target = Socket(path="/run/kennel/wake.sock")  # noqa: RUF009  frozen
+    terms_of: Callable[[Tenant], Terms] = _no_terms
+    limits_of: Callable[[Tenant], Limits] = _no_limits
+    previews_memory_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,49 +156,171 @@ class Plan:
     """The steps of every tenant that needs any, the table of routes, and when to look again.
 
     `publish`: whether the table has to be written. `again_in`: seconds until something is due
-    that no event will announce; None: nothing is.
+    that no event will announce; None: nothing is. `fates`: of every tenant. `held`: those that
+    would go, with too many others: somebody has to say so. `waiting`: those there is no room for.
     """
 
     steps: Mapping[Tenant, Steps]
     routes: frozenset[Route]
     publish: bool
     again_in: float | None = None
+    fates: Mapping[Tenant, Fate] = field(default_factory=dict)
+    held: frozenset[Tenant] = frozenset()
+    waiting: frozenset[Tenant] = frozenset()
 
     @property
     def is_empty(self) -> bool:
         return not self.steps and not self.publish
 
 
-def make_plan(wanted: Iterable[Wanted], actual: Actual, *, now: float, drain: float) -> Plan:
-    """Return what has to be done. `drain`: seconds a retired unit goes on."""
+def make_plan(wanted: Iterable[Wanted], actual: Actual, policy: Policy, *, now: float) -> Plan:
+    """Return what has to be done."""
     tenants = list(wanted)
-    steps = {one.record.tenant: steps_for(one, actual, now=now, drain=drain) for one in tenants}
+    fates = {
+        one.record.tenant: fate_of(one.record, policy.terms_of(one.record.tenant), now=now)
+        for one in tenants
+    }
+    seating = seat(tenants, fates, actual, policy, now=now)
+    asleep = seating.sleep | {
+        one.record.tenant for one in tenants if one.live and one.record.tenant in seating.wait
+    }
+    fates |= dict.fromkeys(asleep, Fate.ASLEEP)
+    held = held_back(tenants, fates)
+    steps = {
+        one.record.tenant: steps_for(
+            one,
+            actual,
+            fates[one.record.tenant],
+            policy,
+            now=now,
+            held=one.record.tenant in held,
+            waits=one.record.tenant in seating.wait,
+        )
+        for one in tenants
+    }
     routes = frozenset(route for one in tenants for route in routes_of(one))
     return Plan(
         steps={tenant: needed for tenant, needed in steps.items() if needed != Steps()},
         routes=routes,
         publish=actual.routes != routes,
-        again_in=_next_drain(tenants, now=now, drain=drain),
+        again_in=_again_in(tenants, policy, seating, now=now),
+        fates=fates,
+        held=held,
+        waiting=seating.wait,
     )
 
 
-def steps_for(wanted: Wanted, actual: Actual, *, now: float, drain: float) -> Steps:
-    """Return what one tenant needs."""
+def seat(
+    tenants: Sequence[Wanted],
+    fates: Mapping[Tenant, Fate],
+    actual: Actual,
+    policy: Policy,
+    *,
+    now: float,
+) -> Seating:
+    """Return which previews have to sleep, or wait, so that all fit into the host's memory."""
+    if policy.previews_memory_max is None:
+        return Seating()
+    guests = [
+        Guest(
+            tenant=one.record.tenant,
+            memory=_memory_of(one, policy.limits_of(one.record.tenant)),
+            active_at=one.record.active_at,
+            running=any(d.generation and d.generation.unit in actual.units for d in one.live),
+            pinned=one.record.pinned,
+        )
+        for one in tenants
+        if one.record.environment is Environment.PREVIEW
+        and fates[one.record.tenant] is Fate.AWAKE
+        and (one.live or one.next)
+    ]
+    return budget.seat(guests, most=policy.previews_memory_max, now=now)
+
+
+def _memory_of(wanted: Wanted, allowed: Limits) -> int:
+    """Return the bytes that the services of a tenant may use: live ones, else those to come."""
+    services = [d.generation.service for d in wanted.live if d.generation]
+    if not services and wanted.next and wanted.next.manifest:
+        services = list(wanted.next.manifest.of_preview().services.values())
+    return sum(within(one.limits, allowed).memory_max or 0 for one in services)
+
+
+def held_back(tenants: Sequence[Wanted], fates: Mapping[Tenant, Fate]) -> frozenset[Tenant]:
+    """Return the tenants that would go and may not yet: too many at once, and nobody ordered it."""
+    leaving = [
+        one.record.tenant
+        for one in tenants
+        if fates[one.record.tenant] in {Fate.GONE, Fate.EXPIRED} and not one.record.confirmed
+    ]
+    too_many = len(leaving) > A_FEW and len(leaving) * SHARE > len(tenants)
+    return frozenset(leaving) if too_many else frozenset()
+
+
+def steps_for(
+    wanted: Wanted,
+    actual: Actual,
+    fate: Fate,
+    policy: Policy,
+    *,
+    now: float,
+    held: bool = False,
+    waits: bool = False,
+) -> Steps:
+    """Return what one tenant needs. `held`: it may not go yet. `waits`: there is no room for it."""
+    tenant = wanted.record.tenant
+    routed = tenant in actual.live
+    if fate is Fate.EXPIRED:
+        return Steps(expire=not held)
+    if fate is Fate.GONE:
+        return Steps(close=routed, stop=wanted.generations, evict=not held)
     live = {d.generation.id: d.generation for d in wanted.live if d.generation}
-    routed = wanted.record.tenant in actual.live
-    if fate_of(wanted.record) is Fate.GONE:
-        return Steps(close=routed, stop=wanted.generations, evict=True)
-    return Steps(
-        deploy=wanted.next,
-        start=tuple(g for g in live.values() if needs_start(actual.units.get(g.unit))),
-        switch=bool(wanted.live)
-        and actual.live.get(wanted.record.tenant) != digest_of(wanted.targets),
-        close=routed and not wanted.live and wanted.next is None,
+    rests = fate in RESTING
+    targets = wanted.targets_at_rest(policy.waker) if rests else wanted.targets
+    elsewhere = bool(targets) and actual.live.get(tenant) != digest_of(targets)
+    common = Steps(
+        close=routed and not targets and wanted.next is None,
         stop=tuple(
             g
             for g in wanted.generations
-            if g.id not in live and is_over(g, wanted.next, now=now, drain=drain)
+            if g.id not in live and is_over(g, wanted.next, now=now, drain=policy.drain)
         ),
+    )
+    if rests:
+        return replace(
+            common,
+            sleep=elsewhere or any(g.retired_at is None for g in live.values()),
+            rest=tuple(
+                g
+                for g in live.values()
+                if g.unit in actual.units
+                and g.retired_at is not None
+                and is_drained(g.retired_at, now=now, drain=policy.drain)
+            ),
+        )
+    wakes = any(g.retired_at is not None for g in live.values())
+    upcoming = None if waits else wanted.next
+    if wakes and upcoming:  # what comes is started instead: until then requests stay with the waker
+        return replace(common, deploy=upcoming)
+    return replace(
+        common,
+        deploy=upcoming,
+        start=tuple(g for g in live.values() if needs_start(actual.units.get(g.unit))),
+        switch=elsewhere,
+        wake=wakes,
+    )
+
+
+def within(asked: Limits, allowed: Limits) -> Limits:
+    """Return what a service asked for, as far as it is allowed."""
+
+    def least(one: int | None, other: int | None) -> int | None:
+        return other if one is None else one if other is None else min(one, other)
+
+    return replace(
+        allowed,
+        memory_max=least(asked.memory_max, allowed.memory_max),
+        cpu_weight=least(asked.cpu_weight, allowed.cpu_weight),
+        tasks_max=least(asked.tasks_max, allowed.tasks_max),
     )
 
 
@@ -146,13 +330,15 @@ def needs_start(status: UnitStatus | None) -> bool:
 
 
 def is_over(generation: Generation, upcoming: Build | None, *, now: float, drain: float) -> bool:
-    """Return whether a generation that is not live has to go: drained, or of a failed build.
-
-    The clock may jump: what was retired in a future too far to be drained by then is over as well.
-    """
+    """Return whether a generation that is not live has to go: drained, or of a failed build."""
     if upcoming is not None and generation.build == upcoming.id:
         return False
-    return generation.retired_at is None or abs(now - generation.retired_at) >= drain
+    return generation.retired_at is None or is_drained(generation.retired_at, now=now, drain=drain)
+
+
+def is_drained(retired_at: float, *, now: float, drain: float) -> bool:
+    """Return whether what was sent to a generation has had its time. The clock may jump."""
+    return abs(now - retired_at) >= drain
 
 
 def routes_of(wanted: Wanted) -> Iterable[Route]:
@@ -167,7 +353,15 @@ def routes_of(wanted: Wanted) -> Iterable[Route]:
             )
 
 
-def _next_drain(tenants: Iterable[Wanted], *, now: float, drain: float) -> float | None:
+def _again_in(
+    tenants: Sequence[Wanted], policy: Policy, seating: Seating, *, now: float
+) -> float | None:
+    """Return the seconds until the clock alone asks for something to be done."""
+    drain = policy.drain
     retired = [g.retired_at for one in tenants for g in one.generations if g.retired_at is not None]
     due = [at + drain - now for at in retired if now < at + drain and at < now + drain]
+    records = [one.record for one in tenants]
+    changes = (next_change(one, policy.terms_of(one.tenant), now=now) for one in records)
+    due += [seconds for seconds in changes if seconds is not None]
+    due += [SOON] if seating.wait else []
     return min(due, default=None)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
-from kennel.domain import Limits, names
+from kennel.domain import Environment, Limits, names
 from kennel.errors import ConfigError
 from kennel.plugin import SecretReference
 from kennel.plugin.settings import Host
@@ -25,6 +25,19 @@ FIRST_PORT, LAST_PORT = 1024, 65535
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+Span = (
+    Annotated[float, Meta(ge=0)]
+    | Annotated[str, Meta(pattern="^[0-9]{1,6}[smhd]$", examples=["30m", "7d"])]
+)
+"""A length of time: seconds, or a text such as "30m" or "7d". 0: never."""
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(span: float | str) -> float | None:
+    """Return the seconds of a span; None: never."""
+    if isinstance(span, str):
+        return float(span[:-1]) * UNITS[span[-1]] or None
+    return span or None
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,6 +127,40 @@ class ServicesTable(Table, frozen=True):
         )
 
 
+class EnvironmentTable(Table, frozen=True):
+    """What holds in one environment.
+
+    `sleep_after`: how long a ref may go without a push and without a request until its services
+    are stopped; the next request starts them. 0: never. `memory_max` (bytes), `cpu_weight` and
+    `tasks_max`: of each of its services, instead of those in [services].
+    """
+
+    sleep_after: Span | None = None
+    memory_max: Positive | None = None
+    cpu_weight: Annotated[int, Meta(ge=1, le=10000)] | None = None
+    tasks_max: Positive | None = None
+
+
+class PreviewsTable(Table, frozen=True):
+    """How previews come and go.
+
+    `expire_after`: how long one may go without a push and without a request until all of it is
+    removed; 0: never. `approval_label`: the label that lets the present commit of a pull request
+    from a fork be built. `memory_max`: bytes that the services of all previews may use together;
+    beyond that, those idle longest sleep.
+    """
+
+    expire_after: Span = "30d"
+    approval_label: str = "kennel: deploy"
+    memory_max: Positive | None = None
+
+
+class SweepTable(Table, frozen=True):
+    """`every`: seconds between two looks at the refs of every repository, for lost webhooks."""
+
+    every: Seconds = 60.0
+
+
 class ReconcileTable(Table, frozen=True):
     """`every`: seconds between passes that nothing asked for. `parallel`: tenants at a time."""
 
@@ -126,7 +173,9 @@ class ProjectTable(Table, frozen=True):
 
     `url`: what is cloned. `full_name`: OWNER/NAME at the forge; read from `url` by default.
     `domains`: custom domains it may use; `*.example.org` stands for one label. `secret`: of its
-    webhooks. `token` or `ssh_key`: to clone it with.
+    webhooks. `token` or `ssh_key`: to clone it with. `previews`: whether pull requests and branches
+    other than main, staging and dev are deployed. `memory_max`, `cpu_weight`, `tasks_max`, and
+    `sleep_after` of its previews: for this project, instead of those of its environments.
     """
 
     url: str | None = None
@@ -138,6 +187,10 @@ class ProjectTable(Table, frozen=True):
     token: SecretReference | None = None
     ssh_key: SecretReference | None = None
     previews: bool = True
+    memory_max: Positive | None = None
+    cpu_weight: Annotated[int, Meta(ge=1, le=10000)] | None = None
+    tasks_max: Positive | None = None
+    sleep_after: Span | None = None
 
 
 def _default_dir(hint: str, as_root: str, user_base: str, fallback: str) -> Path:
@@ -182,6 +235,9 @@ class Settings(Table, frozen=True):
     build: BuildTable = field(default_factory=BuildTable)
     services: ServicesTable = field(default_factory=ServicesTable)
     reconcile: ReconcileTable = field(default_factory=ReconcileTable)
+    environments: dict[Environment, EnvironmentTable] = field(default_factory=dict)
+    previews: PreviewsTable = field(default_factory=PreviewsTable)
+    sweep: SweepTable = field(default_factory=SweepTable)
     projects: dict[str, ProjectTable] = field(default_factory=dict)
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -193,6 +249,11 @@ class Settings(Table, frozen=True):
     def control_socket(self) -> Path:
         """Return where the daemon answers the command line."""
         return self.run_dir / "control.sock"
+
+    @property
+    def waker_socket(self) -> Path:
+        """Return where requests go that wake who sleeps."""
+        return self.run_dir / "wake.sock"
 
     @property
     def tables(self) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from kennel import views
 from kennel.build.places import Places
 from kennel.control import Control
-from kennel.domain import Limits, Manifest, Outputs, Ref, Service, Site, Tenant
+from kennel.domain import Manifest, Outputs, Ref, Service, Site, Tenant
 from kennel.errors import ConfigError, Conflict, NotFound, Unavailable
+from kennel.plan import Policy
 from kennel.plugin import PluginSettings
 from kennel.plugin.manager import Plugins
 from kennel.reconcile import Providers, Reconciler, Rules
@@ -81,8 +82,7 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
         host="here",
         ephemeral="example.net",
         ports=range(FIRST_PORT, FIRST_PORT + 100),
-        limits=Limits(),
-        drain=0.0,
+        policy=Policy(drain=0.0),
         ready_timeout=10.0,
     )
     reconciler = Reconciler(sqlite_store, providers, rules, Fingerprint(tmp_path / "key"))

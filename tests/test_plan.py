@@ -14,6 +14,7 @@ from kennel.plan import (
     Actual,
     Deployed,
     Generation,
+    Policy,
     Steps,
     Wanted,
     make_plan,
@@ -25,6 +26,7 @@ from kennel.plan import (
 ADA = Tenant("shop", Ref.branch("main"))
 BOB = Tenant("shop", Ref.pull_request(42))
 NOW, DRAIN = 1000.0, 5.0
+POLICY = Policy(drain=DRAIN)
 
 
 def record(tenant: Tenant = ADA, *, wanted: bool = True) -> TenantRecord:
@@ -71,7 +73,8 @@ def build(number: int, tenant: Tenant = ADA) -> Build:
 
 
 def live(one: Generation) -> Deployed:
-    return Deployed(key=one.key, build=one.build, target=Upstream(port=one.port), generation=one)
+    target = Upstream(port=one.port or 0)
+    return Deployed(key=one.key, build=one.build, target=target, generation=one)
 
 
 OLD, NEW = generation(1), generation(2)
@@ -95,7 +98,7 @@ def world(wanted: Wanted, **units: UnitStatus) -> Actual:
 
 
 def test_nothing_is_done_where_all_is_well() -> None:
-    plan = make_plan([SETTLED], world(SETTLED), now=NOW, drain=DRAIN)
+    plan = make_plan([SETTLED], world(SETTLED), POLICY, now=NOW)
     assert plan.is_empty
     assert plan.again_in is None
 
@@ -184,25 +187,25 @@ def test_nothing_is_done_where_all_is_well() -> None:
     ],
 )
 def test_steps(wanted: Wanted, actual: Actual, expected: Steps) -> None:
-    assert steps_for(wanted, actual, now=NOW, drain=DRAIN) == expected
+    assert steps_for(wanted, actual, fate_of(wanted.record), POLICY, now=NOW) == expected
 
 
 def test_what_the_store_never_heard_of_is_left_alone() -> None:
     foreign = Actual(units={"kennel-x": RUNNING}, live={BOB: "x"}, routes=frozenset())
-    assert make_plan([], foreign, now=NOW, drain=DRAIN).is_empty
+    assert make_plan([], foreign, POLICY, now=NOW).is_empty
 
 
 def test_routes_are_written_only_when_they_differ() -> None:
-    assert make_plan([SETTLED], replace(world(SETTLED), routes=None), now=0, drain=0).publish
+    assert make_plan([SETTLED], replace(world(SETTLED), routes=None), POLICY, now=0).publish
     stale = frozenset({Route(key=Key(BOB, "api"), hosts=("x.example.net",))})
-    plan = make_plan([SETTLED], replace(world(SETTLED), routes=stale), now=NOW, drain=DRAIN)
+    plan = make_plan([SETTLED], replace(world(SETTLED), routes=stale), POLICY, now=NOW)
     assert plan.publish
     assert plan.routes == {Route(key=OLD.key, hosts=("shop-main.example.net",))}
 
 
 def test_the_next_drain_is_announced() -> None:
     draining = replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW - 2)))
-    plan = make_plan([draining], world(SETTLED), now=NOW, drain=DRAIN)
+    plan = make_plan([draining], world(SETTLED), POLICY, now=NOW)
     assert plan.again_in == pytest.approx(3.0)
 
 
@@ -252,7 +255,7 @@ def tenants(draw: st.DrawFn) -> Wanted:
 )
 def test_no_plan_ever_stops_what_is_live(wanted: list[Wanted], up: set[int]) -> None:
     units = {g.unit: RUNNING for one in wanted for g in one.generations if g.id in up}
-    plan = make_plan(wanted, Actual(units=units), now=NOW, drain=DRAIN)
+    plan = make_plan(wanted, Actual(units=units), POLICY, now=NOW)
     for one in wanted:
         steps = plan.steps.get(one.record.tenant, Steps())
         serving = {d.generation.id for d in one.live if d.generation}
@@ -277,4 +280,4 @@ def test_a_world_that_was_settled_needs_nothing(wanted: list[Wanted]) -> None:
         live={one.record.tenant: digest_of(one.targets) for one in settled if one.live},
         routes=frozenset(route for one in settled for route in routes_of(one)),
     )
-    assert make_plan(settled, actual, now=NOW, drain=DRAIN).is_empty
+    assert make_plan(settled, actual, POLICY, now=NOW).is_empty

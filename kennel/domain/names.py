@@ -136,6 +136,7 @@ def host_labels(tenant: Tenant, name: str | None) -> Iterator[str]:
 
 def primary_of(project: str, manifest: Manifest) -> str | None:
     """Return the service or site that gets the plain host `{project}-{ref}`."""
-    if project in manifest.services or project in manifest.sites:
+    service = manifest.services.get(project)
+    if project in manifest.sites or (service is not None and service.listens):
         return project
     return manifest.primary

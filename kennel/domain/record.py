@@ -6,6 +6,9 @@ from kennel.domain.environment import Environment
 from kennel.domain.manifest import Manifest, Outputs
 from kennel.domain.tenant import Tenant
 
+EVERY_COMMIT = "*"
+"""What is approved where every commit of a ref is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -42,11 +45,19 @@ class Build:
     started_at: float | None
     built_at: float | None
     finished_at: float | None
+    released_at: float | None = None
+    good_at: float | None = None
+    """When it was live for the first time: it can be brought back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRecord:
-    """A ref that Kennel has heard of. `wanted` is False once it is gone from the forge."""
+    """A ref that Kennel has heard of.
+
+    `wanted`: False once it is gone from the forge. `confirmed`: a person ordered that it goes;
+    `purged`: with its production data. `head`: the newest commit heard of. `approved`: the commit
+    of an untrusted ref that may be built, "*" for every one.
+    """
 
     id: int
     tenant: Tenant
@@ -54,3 +65,15 @@ class TenantRecord:
     trusted: bool
     wanted: bool
     active_at: float
+    confirmed: bool = False
+    purged: bool = False
+    pinned: bool = False
+    stopped: bool = False
+    restarts: int = 0
+    head: str = ""
+    approved: str = ""
+    labelled: bool = False
+
+    def may_build(self, commit: str) -> bool:
+        """Return whether a commit of it may be built: trusted, or approved by a maintainer."""
+        return self.trusted or self.approved in {commit, EVERY_COMMIT}

@@ -16,7 +16,7 @@ import structlog
 from kennel.crashpoint import reached
 from kennel.domain import Env, Environment, Manifest, Route, Secret, Target, Tenant
 from kennel.domain.record import Build
-from kennel.domain.route import Files, Upstream
+from kennel.domain.route import Files
 from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted, needs_start
 from kennel.reconcile import variables
@@ -52,7 +52,7 @@ class Candidate:
     def host_of(self, name: str) -> str:
         """Return the host a service is asked at: its custom domain, if it has one."""
         mine = [host for host in self.hosts if host.name == name]
-        return max(mine, key=lambda host: host.custom).host
+        return max(mine, key=lambda host: host.custom).host if mine else "localhost"
 
 
 class Deployer:
@@ -91,9 +91,11 @@ class Deployer:
     async def _prepare(self, wanted: Wanted, build: Build) -> Candidate:
         """Provision, choose hosts and ports, and record every generation before it exists."""
         tenant = wanted.record.tenant
-        manifest, outputs = build.manifest, build.outputs
-        if manifest is None or outputs is None:
+        if build.manifest is None or build.outputs is None:
             raise Rejected("the build left no record of what it gave: build the commit again")
+        preview = wanted.record.environment is Environment.PREVIEW
+        manifest = build.manifest.of_preview() if preview else build.manifest
+        outputs = build.outputs
         given = await self._units.given(tenant, manifest)
         reached("resources-ensured")
         reserved = await self._reserve(wanted, manifest)
@@ -103,7 +105,7 @@ class Deployer:
                 service,
                 tenant=tenant,
                 environment=wanted.record.environment,
-                url=self._providers.router.url(first[name].host),
+                url=self._providers.router.url(first[name].host) if name in first else "",
                 given=given,
             )
             for name, service in manifest.services.items()
@@ -112,7 +114,9 @@ class Deployer:
             releases.Claim(
                 service=service,
                 command=(command := (outputs.programs[name], *service.args)),
-                digest=self._fingerprint.of(service, command, environments[name]),
+                digest=self._fingerprint.of(
+                    service, command, environments[name], restarts=wanted.record.restarts
+                ),
             )
             for name, service in manifest.services.items()
         ]
@@ -130,7 +134,9 @@ class Deployer:
             )
         )
         reached("generations-recorded")
-        targets: dict[str, Target] = {g.key.name: Upstream(port=g.port) for g in generations}
+        targets: dict[str, Target] = {
+            g.key.name: target for g in generations if (target := releases.target_of(g))
+        }
         targets |= {
             name: Files(root=outputs.paths[site.package]) for name, site in manifest.sites.items()
         }

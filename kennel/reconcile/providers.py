@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from kennel.domain import Limits
+from kennel.plan import Policy
 from kennel.plugin import Provisioner, Router, Supervisor
 from kennel.store import releases
 
@@ -21,13 +21,14 @@ class Providers:
 class Rules:
     """What the operator decided about how services run. Times are in seconds.
 
-    `ready_timeout`: for services whose manifest says nothing.
+    `ready_timeout`: for services whose manifest says nothing. `settle_time`: how long a service
+    without a port has to run until it counts as ready.
     """
 
     host: str
     ephemeral: str
     ports: range
-    limits: Limits
-    drain: float
+    policy: Policy
     ready_timeout: float = 60.0
+    settle_time: float = 2.0
     is_free: Callable[[int], bool] = releases.can_bind

@@ -170,7 +170,7 @@ class Reconciler:
             self._providers.supervisor.observe(), self._router_state(wanted)
         )
         actual = Actual(units=units, live=state.live, routes=state.routes)
-        plan = make_plan(wanted, actual, now=time.time(), drain=self._rules.drain)
+        plan = make_plan(wanted, actual, self._rules.policy, now=time.time())
         return World(wanted=wanted, actual=actual, plan=plan)
 
     async def wanted(self) -> list[Wanted]:

@@ -1,11 +1,12 @@
 """Bring one tenant where it should be.
 
-    start what is live and does not run -> deploy what is built -> close -> stop what is over
+    sleep -> start what is live and does not run -> deploy what is built -> close -> stop
 
 Whatever is started was recorded before, and nothing is stopped before its successor answers. So
 this may be cut off at any point, and the next pass goes on from what it finds.
 """
 
+import time
 from functools import partial
 
 import structlog
@@ -18,7 +19,7 @@ from kennel.reconcile.heal import Healer
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Fingerprint
-from kennel.store import Store, tenants
+from kennel.store import Store, releases, tenants
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Settler:
         parallel: int,
     ) -> None:
         self._store = store
+        self._rules = rules
         self._providers = providers
         self._units = Units(store, providers, rules, parallel)
         self._healer = Healer(store, providers, self._units)
@@ -49,9 +51,14 @@ class Settler:
 
     async def settle(self, wanted: Wanted, steps: Steps) -> None:
         """Take the steps of a tenant. Raises ProviderError for what has to wait."""
+        if steps.expire:
+            await self._expire(wanted)
+            return
         if steps.evict:
             await self._evict(wanted)
             return
+        if steps.sleep:
+            await self._lay_to_rest(wanted)
         trouble = await self._healed(wanted, steps)
         if steps.deploy is not None:
             await self._deployer.deploy(wanted, steps.deploy)
@@ -59,6 +66,7 @@ class Settler:
         if steps.close:
             await self._providers.router.remove(wanted.record.tenant)
             reached("route-closed")
+        await self._units.rest(steps.rest)
         await self._units.stop(steps.stop)
         if trouble is not None:
             raise trouble
@@ -66,7 +74,8 @@ class Settler:
     async def _healed(self, wanted: Wanted, steps: Steps) -> ProviderError | None:
         """Start what is live and does not run, send requests there. Return what went wrong.
 
-        A build that waits to be deployed may be what mends it: that does not wait for it.
+        A build that waits to be deployed may be what mends it: that does not wait for it. Who
+        cannot be woken sleeps on: its requests stay with the waker, who knows what to say.
         """
         trouble: ProviderError | None = None
         if steps.start:
@@ -75,10 +84,31 @@ class Settler:
             except ProviderError as error:
                 log.warning("cannot heal", tenant=str(wanted.record.tenant), reason=str(error))
                 trouble = error
-        if steps.switch:
+        if steps.switch and not (steps.wake and trouble):
             await self._providers.router.switch(wanted.record.tenant, wanted.targets)
             reached("requests-switched")
+        if steps.wake and trouble is None:
+            await self._store.write(partial(releases.rouse, generation_ids=_live(wanted)))
+            log.info("awake", tenant=str(wanted.record.tenant))
         return trouble
+
+    async def _lay_to_rest(self, wanted: Wanted) -> None:
+        """Send the requests for services to the waker. They are stopped once they have drained."""
+        tenant = wanted.record.tenant
+        if wanted.targets:
+            targets = wanted.targets_at_rest(self._rules.policy.waker)
+            await self._providers.router.switch(tenant, targets)
+        reached("requests-to-waker")
+        change = partial(releases.lay_to_rest, generation_ids=_live(wanted), now=time.time())
+        await self._store.write(change)
+        reached("rest-recorded")
+        log.info("stopped" if wanted.record.stopped else "asleep", tenant=str(tenant))
+
+    async def _expire(self, wanted: Wanted) -> None:
+        """Let go of a ref that nobody needed for long. What it has goes like that of any other."""
+        change = partial(tenants.expire, tenant_id=wanted.record.id, now=time.time())
+        if await self._store.write(change):
+            log.info("expired", tenant=str(wanted.record.tenant))
 
     async def _evict(self, wanted: Wanted) -> None:
         """Take away everything of a tenant whose ref is gone: requests, units, resources, row."""
@@ -92,3 +122,7 @@ class Settler:
         if await self._store.write(partial(tenants.forget, tenant_id=wanted.record.id)):
             log.info("removed", tenant=str(tenant))
         reached("tenant-forgotten")
+
+
+def _live(wanted: Wanted) -> list[int]:
+    return [one.generation.id for one in wanted.live if one.generation]

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from kennel.crashpoint import reached
-from kennel.domain import Env, Limits, Manifest, Tenant, Unit, UnitState
-from kennel.plan import Generation
+from kennel.domain import Env, Manifest, Tenant, Unit, UnitState
+from kennel.plan import Generation, within
 from kennel.reconcile import variables
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.ready import Probe
@@ -58,35 +57,29 @@ class Units:
         unit = self._unit(generation)
         await self._probe.wait(unit, ready, within=timeout, host=host, ended=ended)
 
+    async def rest(self, generations: Sequence[Generation]) -> None:
+        """Stop generations that will be started again."""
+        if generations:
+            remove = self._providers.supervisor.remove
+            await asyncio.gather(*(remove(one.unit) for one in generations))
+            reached("unit-stopped")
+
     async def stop(self, generations: Sequence[Generation]) -> None:
         """Stop generations and forget them."""
         if not generations:
             return
-        await asyncio.gather(*(self._providers.supervisor.remove(g.unit) for g in generations))
-        reached("unit-stopped")
+        await self.rest(generations)
         await self._store.write(partial(releases.drop, generation_ids=[g.id for g in generations]))
         reached("generations-dropped")
 
     def _unit(self, generation: Generation) -> Unit:
+        allowed = self._rules.policy.limits_of(generation.key.tenant)
         return Unit(
             name=generation.unit,
             key=generation.key,
             command=generation.command,
             port=generation.port,
-            limits=within(generation.service.limits, self._rules.limits),
+            limits=within(generation.service.limits, allowed),
             fields={"KENNEL_BUILD": str(generation.build)},
+            schedule=generation.service.schedule,
         )
-
-
-def within(asked: Limits, allowed: Limits) -> Limits:
-    """Return what a service asked for, as far as it is allowed."""
-
-    def least(one: int | None, other: int | None) -> int | None:
-        return other if one is None else one if other is None else min(one, other)
-
-    return replace(
-        allowed,
-        memory_max=least(asked.memory_max, allowed.memory_max),
-        cpu_weight=least(asked.cpu_weight, allowed.cpu_weight),
-        tasks_max=least(asked.tasks_max, allowed.tasks_max),
-    )

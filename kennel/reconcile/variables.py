@@ -59,8 +59,10 @@ def for_service(
     return {**own, **given, **{name: Secret(value) for name, value in facts.items()}}
 
 
-def listening(env: Env, *, port: int, address: str = "127.0.0.1") -> Env:
-    """Return the environment with where to listen in it."""
+def listening(env: Env, *, port: int | None, address: str = "127.0.0.1") -> Env:
+    """Return the environment with where to listen in it, if anywhere."""
+    if port is None:
+        return env
     return {**env, "PORT": Secret(str(port)), "HOST": Secret(address)}
 
 
@@ -74,9 +76,22 @@ class Fingerprint:
     def __init__(self, key_file: Path) -> None:
         self._key = _key(key_file)
 
-    def of(self, service: Service, command: tuple[str, ...], env: Env) -> str:
-        """Return the digest of a generation: 64 hexadecimal digits."""
+    def of(self, service: Service, command: tuple[str, ...], env: Env, *, restarts: int = 0) -> str:
+        """Return the digest of a generation: 64 hexadecimal digits.
+
+        `restarts`: how often its tenant was restarted by hand: each time it is another one.
+        """
+        more = {
+            name: value
+            for name, value in (
+                ("restarts", restarts),
+                ("listens", service.listens),
+                ("schedule", service.schedule),
+            )
+            if value not in {0, True, None}
+        }
         parts = {
+            **more,
             "command": command,
             "limits": repr(service.limits),
             "env": {name: secret.value for name, secret in env.items()},

@@ -1,8 +1,9 @@
 r"""The queue and the history of builds.
 
     queued -> building -> built -> done
-       \          \         \
-        `----------`---------`--> failed, cancelled
+       \          \       / \      /
+        `----------`-----/---`--> failed, cancelled
+                        `---- again: rolled back to, restarted
 
 Every change of state names the state it comes from, so that of two who race one wins.
 """
@@ -57,6 +58,8 @@ def record(row: Row[Any]) -> Build:
         started_at=row.started_at,
         built_at=row.built_at,
         finished_at=row.finished_at,
+        released_at=row.released_at,
+        good_at=row.good_at,
     )
 
 
@@ -107,11 +110,12 @@ def queue(
     """Queue a commit and cancel what it supersedes. Return its id.
 
     Return None where nothing has to be done: the newest build of the ref that was not cancelled is
-    of this commit and is on its way or live. `again` builds it all the same.
+    of this commit, and is on its way or was live. `again` builds it all the same: the ref is back,
+    or a person wants it.
     """
     newest = _newest(db, project_id, ref)
     same = newest is not None and newest.commit == commit and newest.state in GOOD
-    if same and not again and (newest.state != "done" or _is_live(db, newest.id)):
+    if same and not again:
         return None
     cancel_under_way(db, project_id, ref, reason=f"superseded by {commit[:12]}", now=now)
     values = {
@@ -132,11 +136,6 @@ def _newest(db: Connection, project_id: int, ref: Ref) -> Any:
     query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine)
     query = query.where(builds.c.state != "cancelled")
     return db.execute(query.order_by(builds.c.id.desc()).limit(1)).first()
-
-
-def _is_live(db: Connection, build_id: int) -> bool:
-    query = sa.select(deployments.c.id).where(deployments.c.build_id == build_id).limit(1)
-    return db.execute(query).first() is not None
 
 
 def cancel_under_way(
@@ -227,7 +226,40 @@ def built(
 
 def done(db: Connection, build_id: int, *, now: float) -> bool:
     """Record that a build is live. Return False if it was cancelled meanwhile."""
-    return _move(db, build_id, "built", state="done", reason="", finished_at=now)
+    first = sa.func.coalesce(builds.c.good_at, now)
+    return _move(db, build_id, "built", state="done", reason="", finished_at=now, good_at=first)
+
+
+def released(db: Connection, build_id: int, *, now: float) -> None:
+    """Record that a build's release command ended well: it is not run again."""
+    db.execute(sa.update(builds).where(builds.c.id == build_id).values(released_at=now))
+
+
+OVER = ("done", "failed", "cancelled")
+
+
+def again(db: Connection, build_id: int, *, now: float) -> bool:
+    """Let a build that was good wait to be deployed once more. False: it is on its way already.
+
+    Another one of its ref that waits is not deployed any more.
+    """
+    if not _move(db, build_id, *OVER, state="built", reason="", finished_at=None):
+        return False
+    row = db.execute(sa.select(builds).where(builds.c.id == build_id)).one()
+    db.execute(
+        sa.update(builds)
+        .where(builds.c.project_id == row.project_id, builds.c.ref == row.ref)
+        .where(builds.c.state == "built", builds.c.id != build_id)
+        .values(state="cancelled", reason=f"superseded by build {build_id}", finished_at=now)
+    )
+    return True
+
+
+def good(db: Connection, tenant: Tenant) -> list[Build]:
+    """Return the builds of a ref that were live once, newest first."""
+    mine = (project_rows.c.name == tenant.project, builds.c.ref == tenant.ref.name)
+    query = _selected.where(*mine, builds.c.good_at.is_not(None))
+    return [record(row) for row in db.execute(query.order_by(builds.c.id.desc()))]
 
 
 def failed(db: Connection, build_id: int, *, reason: str, now: float) -> bool:
@@ -287,7 +319,7 @@ def prune(db: Connection, *, keep: int, before: float) -> int:
     many = sa.select(numbered.c.id).where(numbered.c.known, numbered.c.place > keep)
     many = many.where(numbered.c.id.not_in(sa.select(used.c[0])))
     old = sa.select(builds.c.id).where(~known, builds.c.finished_at < before)
-    over = builds.c.state.in_(("done", "failed", "cancelled"))
+    over = builds.c.state.in_(OVER)
     chosen = sa.or_(builds.c.id.in_(many), builds.c.id.in_(old))
     return db.execute(sa.delete(builds).where(over, chosen)).rowcount
 
@@ -321,7 +353,7 @@ def _last_good(db: Connection, keep: int) -> set[int]:
     good = (
         sa.select(builds.c.id, _place("place"))
         .join(tenants, here)
-        .where(builds.c.state == "done")
+        .where(builds.c.good_at.is_not(None))
         .subquery()
     )
     return set(db.scalars(sa.select(good.c.id).where(good.c.place <= keep)))

@@ -41,7 +41,8 @@ def reserve(
     """
     primary = names.primary_of(tenant.project, manifest)
     wanted: list[Host] = []
-    for name in sorted({**manifest.services, **manifest.sites}):
+    listening = [name for name, service in manifest.services.items() if service.listens]
+    for name in sorted([*listening, *manifest.sites]):
         labels = names.host_labels(tenant, None if name == primary else name)
         candidates = (f"{label}.{ephemeral}" for label in islice(labels, TRIES))
         taken = {host.host for host in wanted}

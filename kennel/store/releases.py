@@ -1,7 +1,7 @@
 """What is live and what is becoming live: generations, and the deployments that point to them."""
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,9 @@ def claim(
     is_free: Callable[[int], bool],
     now: float,
 ) -> list[Generation]:
-    """Return a generation for every claim: the one of that digest, or a new one with a port.
+    """Return a generation for every claim: the one of that digest, or a new one.
+
+    What listens gets a port of its own.
 
     The rows are written before anything is started, so that whatever is started is known.
     `is_free` tells whether a port can be bound. Raises Unavailable when no port is left.
@@ -78,7 +80,7 @@ def claim(
                 "digest": wanted.digest,
                 "host": host,
                 "unit": names.unit(key, wanted.digest[:DIGITS]),
-                "port": _free_port(db, host, ports, is_free),
+                "port": _free_port(db, host, ports, is_free) if wanted.service.listens else None,
                 "command": list(wanted.command),
                 "spec": msgspec.to_builtins(wanted.service),
                 "created_at": now,
@@ -182,6 +184,18 @@ def rename_machine(db: Connection, *, old: str, new: str) -> None:
         db.execute(sa.update(table).where(table.c.host == old).values(host=new))
 
 
+def lay_to_rest(db: Connection, generation_ids: Collection[int], *, now: float) -> None:
+    """Note that nothing is sent any more to generations that are live: their tenant sleeps."""
+    chosen = generations.c.id.in_(list(generation_ids)), generations.c.retired_at.is_(None)
+    db.execute(sa.update(generations).where(*chosen).values(retired_at=now))
+
+
+def rouse(db: Connection, generation_ids: Collection[int]) -> None:
+    """Note that requests are sent to generations again."""
+    chosen = generations.c.id.in_(list(generation_ids))
+    db.execute(sa.update(generations).where(chosen).values(retired_at=None))
+
+
 def drop(db: Connection, generation_ids: Iterable[int]) -> None:
     """Forget generations whose units are gone, unless they have become live meanwhile."""
     live = sa.select(deployments.c.generation_id).where(deployments.c.generation_id.is_not(None))
@@ -189,9 +203,14 @@ def drop(db: Connection, generation_ids: Iterable[int]) -> None:
     db.execute(sa.delete(generations).where(chosen, generations.c.id.not_in(live)))
 
 
+def target_of(generation: Generation) -> Target | None:
+    """Return where the requests of a service go; None: it gets none."""
+    return None if generation.port is None else Upstream(port=generation.port)
+
+
 def deployed(row: Row[Any], tenant: Tenant, service: Generation | None) -> Deployed:
     """Return a row of deployments, with its build's commit, as the plan wants it."""
-    target: Target = Upstream(port=service.port) if service else Files(root=row.root)
+    target: Target | None = Files(root=row.root) if service is None else target_of(service)
     return Deployed(
         key=Key(tenant, row.name),
         build=row.build_id,

@@ -20,6 +20,7 @@ from kennel.errors import ConfigError
 R = TypeVar("R")
 BUSY_TIMEOUT = 10_000
 """Milliseconds SQLite waits for another process's write to end."""
+BROKEN = "PRAGMA foreign_key_check"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -52,7 +53,7 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         try:
-            with self._engine.begin() as connection:
+            with self._migrating() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
@@ -64,6 +65,25 @@ class Store:
             raise ConfigError(
                 f"database.url: cannot use {self._shown}: {_reason(error)}"
             ) from error
+
+    @contextmanager
+    def _migrating(self) -> Iterator[Connection]:
+        """Open a transaction to change tables in.
+
+        SQLite changes a column by making the table anew: what refers to it is checked at the end.
+        """
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self.is_local:
+                driver.execute("PRAGMA foreign_keys = OFF")
+            try:
+                with connection.begin():
+                    yield connection
+                    if self.is_local and connection.exec_driver_sql(BROKEN).first():
+                        raise ConfigError(f"database.url: rows of {self._shown} are missing")
+            finally:
+                if self.is_local:
+                    driver.execute("PRAGMA foreign_keys = ON")
 
     @property
     def _shown(self) -> str:

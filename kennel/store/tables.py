@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -58,6 +59,19 @@ tenants = Table(
     Column("environment", String(16), nullable=False),
     Column("trusted", Boolean, nullable=False),
     Column("wanted", Boolean, nullable=False),  # false: gone from the forge; things are taken away
+    # A person ordered that it is taken away; and that its production data is.
+    Column("confirmed", Boolean, nullable=False, server_default=false()),
+    Column("purged", Boolean, nullable=False, server_default=false()),
+    # It neither sleeps nor expires; it was stopped by hand.
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("stopped", Boolean, nullable=False, server_default=false()),
+    # How often it was restarted by hand: part of the digest of its generations.
+    Column("restarts", Integer, nullable=False, server_default="0"),
+    # The newest commit heard of. The commit that may be built though it is not trusted, or "*".
+    Column("head", String(64), nullable=False, server_default=""),
+    Column("approved", String(64), nullable=False, server_default=""),
+    # Whether it had the label that approves when it was heard of last.
+    Column("labelled", Boolean, nullable=False, server_default=false()),
     Column("created_at", Float, nullable=False),
     Column("active_at", Float, nullable=False),
     UniqueConstraint("project_id", "ref"),
@@ -80,6 +94,8 @@ builds = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("built_at", Float),
+    Column("released_at", Float),  # when its release command ended well
+    Column("good_at", Float),  # when it was live for the first time
     Column("finished_at", Float),
     CheckConstraint(f"state IN {BUILD_STATES}", name="state"),
     Index("ix_builds_project_id_ref", "project_id", "ref", "id"),
@@ -105,7 +121,7 @@ generations = Table(
     Column("digest", String(64), nullable=False),
     Column("host", String(255), nullable=False),
     Column("unit", String(255), nullable=False),
-    Column("port", Integer, nullable=False),
+    Column("port", Integer),  # none: it does not listen
     Column("command", JSON, nullable=False),
     Column("spec", JSON, nullable=False),  # the service as its manifest has it
     Column("created_at", Float, nullable=False),
@@ -139,6 +155,16 @@ hosts = Table(
     Column("name", String(63), nullable=False),
     Column("custom", Boolean, nullable=False),
     Index("ix_hosts_tenant_id", "tenant_id"),
+)
+
+departures = Table(  # refs that left: what comes in late does not bring them back
+    "departures",
+    metadata,
+    Column("project_id", ForeignKey("projects.id"), primary_key=True),
+    Column("ref", String(512), primary_key=True),
+    Column("commit", String(64), nullable=False),  # its head then; "": not known
+    Column("reason", Text, nullable=False),
+    Column("left_at", Float, nullable=False),  # by the forge's clock, where it told
 )
 
 deliveries = Table(

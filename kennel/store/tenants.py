@@ -1,5 +1,6 @@
 """Questions about refs: which are there, which are on their way out."""
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -7,7 +8,8 @@ from sqlalchemy.engine import Connection, Row
 
 from kennel.domain import Environment, Ref, Tenant, environment_of
 from kennel.domain.record import TenantRecord
-from kennel.store import builds
+from kennel.errors import NotFound
+from kennel.store import builds, departures
 from kennel.store.tables import builds as build_rows
 from kennel.store.tables import deployments, generations, hosts, projects, tenants
 
@@ -25,6 +27,14 @@ def record(row: Row[Any]) -> TenantRecord:
         trusted=row.trusted,
         wanted=row.wanted,
         active_at=row.active_at,
+        confirmed=row.confirmed,
+        purged=row.purged,
+        pinned=row.pinned,
+        stopped=row.stopped,
+        restarts=row.restarts,
+        head=row.head,
+        approved=row.approved,
+        labelled=row.labelled,
     )
 
 
@@ -40,48 +50,94 @@ def find(db: Connection, tenant: Tenant) -> TenantRecord | None:
     return record(row) if row else None
 
 
-def seen(db: Connection, *, project_id: int, ref: Ref, trusted: bool, now: float) -> None:
-    """Note that a ref is there and that something happened to it."""
+def known(db: Connection, tenant: Tenant) -> TenantRecord:
+    """Return a tenant. Raises NotFound."""
+    if found := find(db, tenant):
+        return found
+    raise NotFound(f"nothing is known of {tenant}: `kennel status {tenant.project}` lists its refs")
+
+
+RETURNED = {"confirmed": False, "purged": False, "stopped": False}
+"""What was decided of a ref that was gone, and does not hold for one that is back."""
+
+
+def seen(
+    db: Connection, *, project_id: int, ref: Ref, trusted: bool, now: float, head: str = ""
+) -> bool:
+    """Note that a ref is there and that something happened to it.
+
+    `head`: the commit it is at, where that is known. Return whether it is new, or back again.
+    """
+    departures.forget(db, project_id=project_id, ref=ref)
     mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
-    fresh = {"wanted": True, "trusted": trusted, "active_at": now}
-    if db.execute(sa.update(tenants).where(*mine).values(**fresh)).rowcount:
-        return
-    db.execute(
-        sa.insert(tenants).values(
-            project_id=project_id,
-            ref=ref.name,
-            environment=environment_of(ref).value,
-            created_at=now,
-            **fresh,
-        )
-    )
+    fresh: dict[str, object] = {"wanted": True, "trusted": trusted, "active_at": now}
+    if head:
+        fresh["head"] = head
+    if db.execute(sa.update(tenants).where(*mine, tenants.c.wanted).values(**fresh)).rowcount:
+        return False
+    if not db.execute(sa.update(tenants).where(*mine).values(**fresh, **RETURNED)).rowcount:
+        environment = environment_of(ref).value
+        row = {"project_id": project_id, "ref": ref.name, "environment": environment}
+        db.execute(sa.insert(tenants).values(**row, created_at=now, **fresh))
+    return True
 
 
-def gone(db: Connection, *, project_id: int, ref: Ref, now: float) -> bool:
+def active(db: Connection, *, tenant_ids: Collection[int], now: float) -> None:
+    """Note that people use refs."""
+    chosen = tenants.c.id.in_(list(tenant_ids))
+    db.execute(sa.update(tenants).where(chosen).values(active_at=now))
+
+
+def change(db: Connection, tenant_id: int, **values: object) -> None:
+    """Note what somebody decided of a ref."""
+    db.execute(sa.update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def gone(
+    db: Connection,
+    *,
+    project_id: int,
+    ref: Ref,
+    now: float,
+    reason: str = "",
+    left_at: float | None = None,
+    confirmed: bool = False,
+) -> bool:
     """Note that a ref is gone: nothing of it is deployed any more, or will be.
 
     What it has in the world is taken away by the reconciler; the row stays until that is done, but
     for a ref of which nothing was ever built: it has nothing. Its custom domains are free at once.
-    Return False if the ref was not known.
+    `left_at`: when it left by the forge's clock. `confirmed`: a person ordered it. Return False if
+    the ref was not known.
     """
     mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
     tenant_id = db.scalar(sa.select(tenants.c.id).where(*mine))
+    why = reason or f"{ref} is gone"
+    departures.note(
+        db, project_id=project_id, ref=ref, reason=why, left_at=now if left_at is None else left_at
+    )
     builds.cancel_under_way(
-        db,
-        project_id,
-        ref,
-        reason=f"{ref} is gone",
-        now=now,
-        states=("queued", "building", "built"),
+        db, project_id, ref, reason=why, now=now, states=("queued", "building", "built")
     )
     if tenant_id is None:
         return False
     db.execute(sa.update(tenants).where(*mine).values(wanted=False))
+    if confirmed:
+        change(db, tenant_id, confirmed=True)
     db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
     if not _has_anything(db, tenant_id, project_id, ref):
         return forget(db, tenant_id)
     db.execute(sa.delete(hosts).where(hosts.c.tenant_id == tenant_id, hosts.c.custom))
     return True
+
+
+def expire(db: Connection, tenant_id: int, *, now: float) -> bool:
+    """Note that nobody needed a ref for so long that it goes. False: it is gone already."""
+    row = db.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).first()
+    if row is None or not row.wanted:
+        return False
+    reason = "expired: nobody needed it"
+    return gone(db, project_id=row.project_id, ref=Ref(row.ref), now=now, reason=reason)
 
 
 def _has_anything(db: Connection, tenant_id: int, project_id: int, ref: Ref) -> bool:
@@ -112,7 +168,7 @@ def leave(db: Connection, *, project_id: int, now: float) -> None:
     """Note that every ref of a project that is being removed is gone."""
     mine = sa.select(tenants.c.ref).where(tenants.c.project_id == project_id)
     for ref in list(db.scalars(mine)):
-        gone(db, project_id=project_id, ref=Ref(ref), now=now)
+        gone(db, project_id=project_id, ref=Ref(ref), now=now, confirmed=True)
 
 
 def forget_projects(db: Connection) -> list[str]:
@@ -124,6 +180,7 @@ def forget_projects(db: Connection) -> list[str]:
     dropped = []
     for row in db.execute(empty).all():
         db.execute(sa.delete(build_rows).where(build_rows.c.project_id == row.id))
+        departures.forget(db, project_id=row.id)
         db.execute(sa.delete(projects).where(projects.c.id == row.id))
         dropped.append(row.name)
     return dropped

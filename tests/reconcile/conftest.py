@@ -13,6 +13,8 @@ import pytest
 from kennel.domain import Limits, Manifest, Outputs, Ready, Ref, Service, Site, Tenant
 from kennel.domain.record import Build
 from kennel.errors import NotFound
+from kennel.lifecycle import Terms
+from kennel.plan import Policy
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, builds, projects, snapshot, tenants
@@ -36,6 +38,8 @@ class Town:
     drain: float = 0.0
     ready_timeout: float = 60.0
     parallel: int = 16
+    terms: Terms = field(default_factory=Terms)
+    memory_max: int | None = None
     commits: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def restarted(self) -> "Town":
@@ -112,8 +116,12 @@ def make_reconciler(town: Town) -> Reconciler:
         host="here",
         ephemeral="example.net",
         ports=range(FIRST_PORT, FIRST_PORT + 100),
-        limits=Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
-        drain=town.drain,
+        policy=Policy(
+            drain=town.drain,
+            limits_of=lambda _: Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
+            terms_of=lambda _: town.terms,
+            previews_memory_max=town.memory_max,
+        ),
         ready_timeout=town.ready_timeout,
     )
     return Reconciler(

@@ -366,7 +366,9 @@ class TestGoingLive:
         shop = (await store.read(projects.every))[0]
         assert await queue(store, shop, ONE) is None
         await store.write(partial(tenants.gone, project_id=shop.id, ref=MAIN, now=7.0))
-        assert await queue(store, shop, ONE) is not None
+        is_back = partial(tenants.seen, project_id=shop.id, ref=MAIN, trusted=True, now=8.0)
+        assert await store.write(is_back)
+        assert await queue(store, shop, ONE, again=True) is not None
 
     async def test_ports_and_units_are_unique_by_constraint(self, store: Store) -> None:
         await self.live(store, ONE, ("api", "web"))
