@@ -8,6 +8,10 @@ from msgspec import Meta
 from kennel.plugin import PluginConfig
 
 Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+CADDY_ADMIN = 2019
+"""Where Caddy takes orders from everybody on the machine, unless it is told another place."""
 
 Protection: TypeAlias = Literal[
     "CapabilityBoundingSet",
@@ -48,6 +52,11 @@ class SystemdConfig(PluginConfig, frozen=True):
     `start_limit_interval` seconds; then it counts as failed. It has `start_timeout` seconds until
     its program is executed, and `stop_timeout` seconds to end when it is asked to. What runs at
     certain times has `run_timeout` seconds for each run.
+
+    `firewall`: keeps services from ports of this machine that are not their business. "auto" goes
+    on with a warning where it cannot be, "required" does not. `local_ports`: "open" lets services
+    reach all but each other's ports, Kennel's own and `deny_local_ports`; "closed" none but
+    `allow_local_ports` and those of DNS and HTTP. `dynamic_users`: what systemd was built with.
     """
 
     bus: str | None = None
@@ -61,3 +70,16 @@ class SystemdConfig(PluginConfig, frozen=True):
     start_timeout: Seconds = 30.0
     stop_timeout: Seconds = 10.0
     run_timeout: Seconds = 86400.0
+    firewall: Literal["auto", "required", "off"] = "auto"
+    local_ports: Literal["open", "closed"] = "open"
+    allow_local_ports: tuple[Port, ...] = ()
+    deny_local_ports: tuple[Port, ...] = (CADDY_ADMIN,)
+    dynamic_users: Annotated[
+        str, Meta(pattern="^[0-9]{1,9}-[0-9]{1,9}$", examples=["61184-65519"])
+    ] = "61184-65519"
+
+    @property
+    def users(self) -> range:
+        """Return the users that services run as."""
+        first, _, last = self.dynamic_users.partition("-")
+        return range(int(first), int(last) + 1)

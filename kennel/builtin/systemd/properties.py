@@ -5,7 +5,7 @@ Nothing here comes from a repository but the command, its arguments, numbers, an
 
 import errno
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -55,8 +55,17 @@ PrivateUsers (files and sockets it is allowed to use would seem to be nobody's).
 NEWER = ("RestartSteps", "RestartMaxDelayUSec")
 """Nice to have, and unknown to systemd before 254."""
 
-OPTIONAL = frozenset(SANDBOX) | {*NEWER, "SystemCallErrorNumber"}
+BINDING = ("SocketBindAllow", "SocketBindDeny")
+"""Unknown before 249, and of no effect in a systemd that was built without BPF_FRAMEWORK."""
+
+OPTIONAL = frozenset(SANDBOX) | {*NEWER, *BINDING, "SystemCallErrorNumber"}
 """What is left out, with a line in the log, where a systemd does not know it."""
+
+USER = "kennel-"
+OWNER = re.compile(rf"{USER}[0-9]{{1,5}}")
+
+ANY = 0
+"""Of address families and protocols: all of them."""
 
 FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
@@ -83,11 +92,21 @@ def _listed(properties: Properties, without: Collection[str]) -> list[list[objec
 
 
 class Orders:
-    """Makes the order for a unit. `env_file`: where its environment is read from."""
+    """Makes the order for a unit.
 
-    def __init__(self, config: SystemdConfig, env_file: Callable[[str], Path]) -> None:
+    `env_file`: where its environment is read from. `closed`: ports that nobody listens on but
+    the unit they were given to.
+    """
+
+    def __init__(
+        self,
+        config: SystemdConfig,
+        env_file: Callable[[str], Path],
+        closed: Sequence[range] = (),
+    ) -> None:
         self._config = config
         self._env_file = env_file
+        self._closed = closed
 
     def always(self, unit: Unit) -> Order:
         """Return the order for a service that runs, and is started again when it fails."""
@@ -118,6 +137,8 @@ class Orders:
             **_program(unit, self._env_file(unit.name), self._config),
             **_limits(unit.limits),
             **_sandbox(self._config),
+            **_identity(unit),
+            **_binding(unit, self._closed),
             **way,
         }
         return Order(f"{unit.name}.service", every)
@@ -161,6 +182,25 @@ def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
         "PrivateTmp": Variant("b", True),
         "WorkingDirectory": Variant("s", "/tmp"),  # noqa: S108  private, see PrivateTmp
         "KillMode": Variant("s", "control-group"),
+    }
+
+
+def _identity(unit: Unit) -> Properties:
+    """Name the user after the port, so that it can be told whose it is."""
+    return {} if unit.port is None else {"User": Variant("s", f"{USER}{unit.port}")}
+
+
+def owners(users: Iterable[tuple[int, str]]) -> Mapping[int, int]:
+    """Return the user of each port's service. `users`: numbers and names of dynamic users."""
+    return {int(name.removeprefix(USER)): number for number, name in users if OWNER.fullmatch(name)}
+
+
+def _binding(unit: Unit, closed: Sequence[range]) -> Properties:
+    """Let a unit listen on its own port, and on none of others'."""
+    own = [] if unit.port is None else [range(unit.port, unit.port + 1)]
+    return {
+        name: Variant("a(iiqq)", [[ANY, ANY, len(ports), ports.start] for ports in spans])
+        for name, spans in zip(BINDING, (own, closed), strict=True)
     }
 
 

@@ -15,17 +15,22 @@ from kennel.builtin.systemd.bus import Bus, Refused, unit_of
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.builtin.systemd.environment import EnvironmentFiles, encode
 from kennel.builtin.systemd.failures import STEPS, Failures, ended
+from kennel.builtin.systemd.firewall import Firewall
 from kennel.builtin.systemd.jobs import Jobs
-from kennel.builtin.systemd.properties import Order, Orders
+from kennel.builtin.systemd.properties import Order, Orders, owners
 from kennel.builtin.systemd.rows import SHAPE, UP, Found, has_our_shape, name_of
+from kennel.builtin.systemd.ruleset import closed_ports
 from kennel.builtin.systemd.units import LOST, STOPPED, Units
 from kennel.domain import Env, Secret, Unit, UnitState, UnitStatus
-from kennel.errors import Rejected, Unavailable
+from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import Supervisor, in_thread
 from kennel.plugin.schedule import unreadable
 from kennel.plugin.settings import Host
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that systemd may take to answer when Kennel stops."""
 
 SPAWN = re.compile(r"Failed at step (\w+) spawning (.+?): (.+)$")
 """What systemd writes to the journal when there is no program to run."""
@@ -49,13 +54,15 @@ class SystemdSupervisor(Supervisor):
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._bus = Bus(config.bus, on_signal=self._heard, on_loss=self._lost)
         self._units = Units(self._bus, self._jobs, self._failures, config)
-        self._orders = Orders(config, self._files.path)
+        self._orders = Orders(config, self._files.path, closed_ports(config, host))
+        self._firewall = Firewall(config, host, self._owners)
 
     async def __aenter__(self) -> Self:
         await in_thread(self._files.prepare)
         try:
             await self._bus.open()
             await in_thread(self._files.keep_only, (await self._units.all()).keys())
+            await self._firewall.open()
         except BaseException as error:
             await self._bus.close()
             if isinstance(error, Unavailable):  # now, at the start, somebody has to act
@@ -69,7 +76,20 @@ class SystemdSupervisor(Supervisor):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._firewall.close(self._something_runs)
         await self._bus.close()
+
+    async def _something_runs(self) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return bool(await self._units.all())
+        except (ProviderError, TimeoutError):
+            return True  # as far as anybody can tell
+
+    async def _owners(self) -> Mapping[int, int]:
+        """Return the user of each port's service."""
+        (users,) = await self._bus.call("GetDynamicUsers")
+        return owners(users)
 
     async def check(self) -> None:
         """Ask for a unit that cannot be: whoever may not start units is told so first."""
@@ -79,6 +99,7 @@ class SystemdSupervisor(Supervisor):
             )
         except Refused as error:
             log.debug("systemd answers as it should: %s", error)
+        await self._firewall.check()
 
     async def observe(self) -> Mapping[str, UnitStatus]:
         units = await self._units.all()
@@ -174,6 +195,7 @@ class SystemdSupervisor(Supervisor):
         self, unit: Unit, order: Order, wanted: Callable[[Found], bool]
     ) -> str | None:
         """Return the job that starts a unit; None if somebody was faster."""
+        self._firewall.demand()
         self._failures.begin(unit.name)
         try:
             return await self._units.submit(unit.name, order, wanted)
@@ -198,6 +220,7 @@ class SystemdSupervisor(Supervisor):
     def _lost(self) -> None:
         self._jobs.lost()
         self._failures.lost()
+        self._firewall.wake()
 
     def _heard(self, signal: Message) -> None:
         if signal.member == "JobRemoved":
@@ -207,6 +230,7 @@ class SystemdSupervisor(Supervisor):
         elif signal.member == "UnitRemoved":
             if _is_service(signal.body[0]):
                 self._failures.removed(name_of(signal.body[0]))
+                self._firewall.forget(signal.body[0])
         elif signal.member == "PropertiesChanged" and signal.path:
             self._changed(unit_of(signal.path), signal.body[1])
 
