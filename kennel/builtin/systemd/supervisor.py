@@ -238,6 +238,8 @@ class SystemdSupervisor(Supervisor):
         if _is_service(full):
             values = {key: value.value for key, value in changed.items()}
             self._failures.changed(name_of(full), values)
+            if "UID" in values:
+                self._firewall.heard(full, values["UID"])
 
 
 def _is_service(full: str) -> bool:
