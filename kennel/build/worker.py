@@ -196,7 +196,7 @@ class Worker:
     async def _record(self, job: Job, built: Built) -> str:
         preview = environment_of(job.build.tenant.ref) is Environment.PREVIEW
         if preview and not built.manifest.previews:
-            return await self._gone(job, "the manifest says previews = false")
+            return await self._gone(job, "the manifest says previews = false", is_there=True)
         change = partial(
             builds.built,
             build_id=job.build.id,
@@ -232,16 +232,17 @@ class Worker:
         await self._store.write(change)
         return reason
 
-    async def _gone(self, job: Job, reason: str) -> str:
+    async def _gone(self, job: Job, reason: str, *, is_there: bool = False) -> str:
         """Cancel the build of a ref that is not there or not to be, and let go of the ref.
 
         Nobody may have told us that it was deleted, or it was never there.
         """
-        build, now = job.build, self._clock()
+        build, now, own = job.build, self._clock(), reason if is_there else ""
 
         def change(db: Any) -> None:
             if builds.cancelled(db, build.id, reason=reason, now=now):
-                tenants.gone(db, project_id=job.project.id, ref=build.tenant.ref, now=now)
+                ref = build.tenant.ref
+                tenants.gone(db, project_id=job.project.id, ref=ref, now=now, reason=own)
 
         await job.log.say(f"=== cancelled: {reason} ===")
         await self._store.write(change)

@@ -14,7 +14,8 @@ from kennel.store.tables import builds, departures, tenants
 class Departure:
     """A ref that left. `commit`: its head then, "" where that is not known.
 
-    `left_at`: seconds since the epoch, by the forge's clock where it told.
+    `reason`: why Kennel let go of it, although it is there; "" where the forge told that it is
+    gone. `left_at`: seconds since the epoch, by the forge's clock where it told.
     """
 
     ref: Ref
@@ -24,7 +25,7 @@ class Departure:
 
 
 def note(db: Connection, *, project_id: int, ref: Ref, reason: str, left_at: float) -> None:
-    """Note that a ref leaves, whether it was known or not."""
+    """Note that a ref leaves, whether it was known or not. `reason`: as of `Departure`."""
     forget(db, project_id=project_id, ref=ref)
     row = {"project_id": project_id, "ref": ref.name, "commit": _head(db, project_id, ref)}
     db.execute(sa.insert(departures).values(**row, reason=reason, left_at=left_at))
@@ -65,8 +66,12 @@ def of_project(db: Connection, project_id: int) -> dict[Ref, Departure]:
 
 
 def prune(db: Connection, *, before: float) -> int:
-    """Forget what left before a time. Return how many that were."""
-    return db.execute(sa.delete(departures).where(departures.c.left_at < before)).rowcount
+    """Forget what was gone before a time. Return how many that were.
+
+    What Kennel let go of may be there for ever, and is not to come back.
+    """
+    old = (departures.c.left_at < before, departures.c.reason == "")
+    return db.execute(sa.delete(departures).where(*old)).rowcount
 
 
 def _departure(row: sa.Row[tuple[object, ...]]) -> Departure:

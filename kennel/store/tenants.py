@@ -107,15 +107,14 @@ def gone(
 
     What it has in the world is taken away by the reconciler; the row stays until that is done, but
     for a ref of which nothing was ever built: it has nothing. Its custom domains are free at once.
-    `left_at`: when it left by the forge's clock. `confirmed`: a person ordered it. Return False if
-    the ref was not known.
+    `reason`: why it is let go of, if it is not the forge that told so. `left_at`: when it left by
+    the forge's clock. `confirmed`: a person ordered it. Return False if the ref was not known.
     """
     mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
     tenant_id = db.scalar(sa.select(tenants.c.id).where(*mine))
     why = reason or f"{ref} is gone"
-    departures.note(
-        db, project_id=project_id, ref=ref, reason=why, left_at=now if left_at is None else left_at
-    )
+    at = now if left_at is None else left_at
+    departures.note(db, project_id=project_id, ref=ref, reason=reason, left_at=at)
     builds.cancel_under_way(
         db, project_id, ref, reason=why, now=now, states=("queued", "building", "built")
     )
