@@ -56,10 +56,12 @@ class Control:
         newest = await self.store.read(builds.latest)
         return status.deployments(
             [one for one in world.wanted if project in {None, one.record.tenant.project}],
+            plan=world.plan,
             builds={build.tenant: build for build in newest},
             units=world.actual.units,
             troubles=self.reconciler.troubles,
             url=self.providers.router.url,
+            label=self.settings.previews.approval_label,
         )
 
     async def projects(self) -> list[views.Project]:
@@ -316,13 +318,20 @@ def _project_view(project: Project, seen: Sequence[TenantRecord]) -> views.Proje
 
 def _step_views(tenant: Tenant, steps: Steps) -> list[views.Step]:
     found = []
+    if steps.expire:
+        found.append(("expire", "nobody needed it for long"))
+    if steps.sleep:
+        found.append(("sleep", "nobody needs it, or it was stopped"))
     if steps.deploy:
         found.append(("deploy", f"build {steps.deploy.id} of {steps.deploy.commit[:12]} is built"))
     found += [("start", f"{g.unit} is live and does not run") for g in steps.start]
     if steps.switch:
         found.append(("switch", "requests do not go where they should"))
+    if steps.wake:
+        found.append(("wake", "it is needed again"))
     if steps.close:
         found.append(("close", "nothing of it is live"))
+    found += [("rest", f"{g.unit} sleeps and has drained") for g in steps.rest]
     found += [("stop", f"{g.unit} was replaced, or never became live") for g in steps.stop]
     if steps.evict:
         found.append(("remove", "its ref is gone"))

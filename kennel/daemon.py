@@ -24,14 +24,17 @@ from kennel.errors import KennelError
 from kennel.intake import Intake
 from kennel.notify import notify, watchdog_seconds
 from kennel.opening import in_use, opened
+from kennel.orders import Orders
 from kennel.plugin import Forge, PluginSettings
 from kennel.plugin.manager import Plugins, Ports
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
 from kennel.registry import Registry, register_configured
+from kennel.residents import KnownResidents
 from kennel.settings import Settings
 from kennel.store import Store, builds, inbox
 from kennel.terms import policy
+from kennel.waker import Waker
 from kennel.web import create_control_app, create_public_app, listen_tcp, listen_unix, serve
 from kennel.web.inbox import GroupCommit
 from kennel.web.server import Serving
@@ -168,6 +171,10 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         providers = await opened(settings, ports, stack)
         reconciler = _reconciler(settings, store, providers, registry)
         stack.push_async_callback(reconciler.stop)
+        residents = KnownResidents(store, reconciler)
+        await stack.enter_async_context(
+            Waker(settings.waker_socket, residents, group=providers.router.group)
+        )
         worker = Worker(settings, store, ports.caches, on_built=reconciler.wake)
         stack.push_async_callback(worker.stop)
         intake = Intake.of(
@@ -203,7 +210,10 @@ def _all(*functions: Callable[[], None]) -> Callable[[], None]:
 
 
 def _reconciler(
-    settings: Settings, store: Store, providers: Providers, registry: Registry
+    settings: Settings,
+    store: Store,
+    providers: Providers,
+    registry: Registry,
 ) -> Reconciler:
     rules = Rules(
         host=settings.host,
@@ -262,7 +272,7 @@ async def _public(
 @contextlib.asynccontextmanager
 async def _controlled(parts: Parts) -> AsyncIterator[Serving]:
     """Answer the command line on the control socket."""
-    app = create_control_app(_control(parts))
+    app = create_control_app(_control(parts), _orders(parts))
     async with serve(app, listen_unix(parts.settings.control_socket)) as server:
         yield server
 
@@ -278,6 +288,15 @@ def _control(parts: Parts) -> Control:
         in_use=in_use(parts.providers, parts.ports),
         changed=_all(parts.worker.wake, parts.reconciler.wake),
         started_at=parts.started_at,
+    )
+
+
+def _orders(parts: Parts) -> Orders:
+    return Orders(
+        settings=parts.settings,
+        store=parts.store,
+        reconciler=parts.reconciler,
+        changed=_all(parts.worker.wake, parts.reconciler.wake),
     )
 
 

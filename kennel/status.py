@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from kennel import views
+from kennel.approval import waits_for
 from kennel.domain import Tenant, UnitState, UnitStatus
 from kennel.domain.record import Build
 from kennel.lifecycle import Fate, fate_of
-from kennel.plan import Deployed, Wanted
+from kennel.plan import Deployed, Plan, Wanted
 
 BUILD_STATES = {"built": "starting", "done": "live"}
 """How a build's state reads as that of its ref, where it is not the same word."""
@@ -14,6 +15,9 @@ BUILD_STATES = {"built": "starting", "done": "live"}
 TOLD = {"waiting", "failed"}
 """States of a newer build of which it is said why, beside what is live."""
 NEWLINE = "\n"
+
+AT_REST = {Fate.ASLEEP: "asleep", Fate.STOPPED: "stopped"}
+"""How a service reads whose tenant rests."""
 
 ENDED = UnitStatus(state=UnitState.FAILED, reason="its process is gone; it is started again")
 
@@ -30,27 +34,57 @@ UNIT_STATES = {
 def deployments(
     wanted: Iterable[Wanted],
     *,
+    plan: Plan,
     builds: Mapping[Tenant, Build],
     units: Mapping[str, UnitStatus],
     troubles: Mapping[Tenant, str],
     url: Callable[[str], str],
+    label: str = "",
 ) -> list[views.Deployment]:
     """Return a line for everything that is live, and one for every ref that has nothing yet.
 
     `builds`: the newest build of each ref. `troubles`: why a tenant could not be settled.
+    `label`: that of pull requests which may be built.
     """
     lines: list[views.Deployment] = []
     for one in sorted(wanted, key=lambda w: w.record.tenant):
         tenant = one.record.tenant
-        build, trouble = builds.get(tenant), troubles.get(tenant, "")
+        build = builds.get(tenant)
+        trouble = troubles.get(tenant, "") or _waits(one, build, plan, label)
         upcoming = next_state(one, build, trouble)
         if build is not None and upcoming == "failed":
             trouble = trouble or f"build {build.id}: {build.reason.partition(NEWLINE)[0]}"
         lines += [
-            _live(one, deployed, units=units, trouble=trouble, upcoming=upcoming, url=url)
+            _live(
+                one,
+                deployed,
+                fate=plan.fates.get(tenant, Fate.AWAKE),
+                units=units,
+                trouble=trouble,
+                upcoming=upcoming,
+                url=url,
+            )
             for deployed in sorted(one.live, key=lambda d: d.key)
         ] or [_nothing_live(one, build, trouble)]
     return lines
+
+
+def _waits(wanted: Wanted, build: Build | None, plan: Plan, label: str) -> str:
+    """Return what a ref waits for that somebody has to do, or give up; "": for nothing."""
+    record = wanted.record
+    if record.tenant in plan.held:
+        return (
+            f"{len(plan.held)} refs would be removed at once: `kennel removals` lists them,"
+            " `kennel removals --allow` lets them go"
+        )
+    if record.tenant in plan.waiting:
+        return "no room: all previews together may use no more memory (previews.memory_max)"
+    newest = build.commit if build else ""
+    if record.wanted and record.head != newest and not record.may_build(record.head):
+        return waits_for(record, label)
+    if record.stopped and wanted.next is not None:
+        return f"build {wanted.next.id} waits for `kennel start`: the ref is stopped"
+    return ""
 
 
 def next_state(wanted: Wanted, build: Build | None, trouble: str) -> str:
@@ -67,6 +101,7 @@ def _live(
     wanted: Wanted,
     deployed: Deployed,
     *,
+    fate: Fate,
     units: Mapping[str, UnitStatus],
     trouble: str,
     upcoming: str,
@@ -75,7 +110,7 @@ def _live(
     service = deployed.generation
     status = units.get(service.unit, ENDED) if service else UnitStatus(state=UnitState.RUNNING)
     urls = [url(host) for host in reversed(wanted.hosts.get(deployed.key.name, ()))]
-    state = UNIT_STATES[status.state]
+    state = AT_REST.get(fate, UNIT_STATES[status.state]) if service else "live"
     return views.Deployment(
         project=wanted.record.tenant.project,
         ref=str(wanted.record.tenant.ref),
@@ -85,11 +120,19 @@ def _live(
         url=urls[0] if urls else "",
         urls=urls,
         state=state,
-        why="" if state == "live" and upcoming not in TOLD else trouble or status.reason,
+        why=_why(state, upcoming, trouble, status),
         commit=deployed.commit,
         build=deployed.build,
         next_state=upcoming,
         since=deployed.since,
+    )
+
+
+def _why(state: str, upcoming: str, trouble: str, status: UnitStatus) -> str:
+    if state in AT_REST.values():
+        return trouble
+    return (
+        "" if state == "live" and upcoming not in TOLD and not trouble else trouble or status.reason
     )
 
 
@@ -115,11 +158,13 @@ def _nothing_live(wanted: Wanted, build: Build | None, trouble: str) -> views.De
 def _state_of_a_ref(wanted: Wanted, build: Build | None, trouble: str) -> tuple[str, str]:
     fate = fate_of(wanted.record)
     if fate is Fate.KEPT:
-        return "kept", "the branch is gone; its production data is kept"
+        tenant = wanted.record.tenant
+        purge = f"kennel purge {tenant.project} {tenant.ref} --yes"
+        return "kept", f"the branch is gone; its production data is kept: `{purge}` removes it"
     if fate is Fate.GONE:
         return "removing", trouble
+    if trouble and (build is None or build.state in {"cancelled", "built"}):
+        return "waiting", trouble
     if build is None:
         return "queued", ""
-    if build.state == "built" and trouble:
-        return "waiting", trouble
     return BUILD_STATES.get(build.state, build.state), build.reason

@@ -15,7 +15,7 @@ class Deployment(View, frozen=True):
 
     `name` and `kind` ("service", "site") are "" for a ref of which nothing is live yet. `state`
     is one of: live, queued, building, starting, failing, failed, cancelled, waiting, removing,
-    kept.
+    kept, asleep, stopped, scheduled.
     `why` says more where there is more to say. `commit` and `build` are what is live, or what is
     on its way. `next_state` is that of a newer build of the ref, "" where there is none.
     """
@@ -90,6 +90,52 @@ class DeployRequest(View, frozen=True, forbid_unknown_fields=True):
 
     project: str
     ref: str
+
+
+class Order(View, frozen=True, forbid_unknown_fields=True):
+    """What is ordered to be done with a ref. `ref` is as people write it: `main`, `pr-42`."""
+
+    project: str
+    ref: str
+
+
+class RollbackOrder(Order, frozen=True):
+    """What `kennel rollback` sends. `to`: the build; None: the good one before what is live."""
+
+    to: int | None = None
+
+
+class PinOrder(Order, frozen=True):
+    """What `kennel pin` sends."""
+
+    pinned: bool = True
+
+
+class ApproveOrder(Order, frozen=True):
+    """What `kennel approve` sends.
+
+    `commit`: what has to be the head, or its beginning. `every`: later commits too. `withdraw`:
+    no new commit any more.
+    """
+
+    commit: str | None = None
+    every: bool = False
+    withdraw: bool = False
+
+
+class Done(View, frozen=True):
+    """What became of an order, in words."""
+
+    message: str
+
+
+class Removal(View, frozen=True):
+    """A ref that would be removed with too many others. `expired`: the forge still has it."""
+
+    project: str
+    ref: str
+    environment: str
+    expired: bool
 
 
 class Step(View, frozen=True):

@@ -17,7 +17,8 @@ from kennel.domain import (
     Upstream,
 )
 from kennel.domain.record import Build, TenantRecord
-from kennel.plan import Deployed, Generation, Wanted
+from kennel.lifecycle import Fate
+from kennel.plan import Deployed, Generation, Plan, Wanted
 
 SHOP = Tenant("shop", Ref.branch("main"))
 RECORD = TenantRecord(
@@ -69,19 +70,25 @@ def build(number: int, state: str, reason: str = "") -> Build:
     )
 
 
+NO_PLAN = Plan(steps={}, routes=frozenset(), publish=False)
+
+
 def shown(
     wanted: Wanted,
     newest: Build | None = None,
     *,
     unit: UnitStatus | None = None,
     trouble: str = "",
+    plan: Plan = NO_PLAN,
 ) -> list[views.Deployment]:
     return status.deployments(
         [wanted],
+        plan=plan,
         builds={SHOP: newest} if newest else {},
         units={API.unit: unit} if unit else {},
         troubles={SHOP: trouble} if trouble else {},
         url=lambda host: f"https://{host}",
+        label="kennel: deploy",
     )
 
 
@@ -180,10 +187,57 @@ def test_lines_are_in_order() -> None:
     other = Tenant("another", Ref.branch("main"))
     second = replace(NOTHING, record=replace(RECORD, tenant=other))
     lines = status.deployments(
-        [LIVE, second], builds={}, units={}, troubles={}, url=lambda host: host
+        [LIVE, second], plan=NO_PLAN, builds={}, units={}, troubles={}, url=lambda host: host
     )
     assert [(line.project, line.name) for line in lines] == [
         ("another", ""),
         ("shop", "api"),
         ("shop", "docs"),
     ]
+
+
+@pytest.mark.parametrize("fate", [Fate.ASLEEP, Fate.STOPPED])
+def test_what_rests_is_not_shown_as_failing(fate: Fate) -> None:
+    plan = replace(NO_PLAN, fates={SHOP: fate})
+    api, docs = shown(LIVE, build(1, "done"), plan=plan)
+    assert (api.state, api.why) == (fate.value, "")
+    assert docs.state == "live"
+
+
+def test_a_pull_request_from_a_fork_says_what_it_waits_for() -> None:
+    ref = Tenant("shop", Ref.pull_request(5))
+    fork = replace(RECORD, tenant=ref, trusted=False, head="abc" * 10)
+    [line] = shown(replace(NOTHING, record=fork))
+    assert line.state == "waiting"
+    assert "approval of abcabcabcabc" in line.why
+    assert "kennel: deploy" in line.why
+    assert "kennel approve shop pr-5" in line.why
+
+
+def test_what_is_live_of_a_fork_says_that_a_newer_commit_waits() -> None:
+    fork = replace(LIVE, record=replace(RECORD, trusted=False, head="2" * 40, approved="1" * 40))
+    api, _ = shown(fork, build(1, "done"), unit=RUNNING)
+    assert api.state == "live"
+    assert "waits for approval of 222222222222" in api.why
+
+
+def test_a_stopped_ref_says_what_waits_for_its_start() -> None:
+    stopped = replace(LIVE, record=replace(RECORD, stopped=True), next=build(2, "built"))
+    api, _ = shown(stopped, build(2, "built"), plan=replace(NO_PLAN, fates={SHOP: Fate.STOPPED}))
+    assert api.state == "stopped"
+    assert "build 2 waits for `kennel start`" in api.why
+
+
+def test_what_there_is_no_room_for_says_so() -> None:
+    plan = replace(NO_PLAN, waiting=frozenset({SHOP}))
+    [line] = shown(replace(NOTHING, next=build(1, "built")), build(1, "built"), plan=plan)
+    assert line.state == "waiting"
+    assert "previews.memory_max" in line.why
+
+
+def test_what_is_held_back_says_how_to_let_it_go() -> None:
+    preview = replace(RECORD, wanted=False, environment=Environment.PREVIEW)
+    plan = replace(NO_PLAN, held=frozenset({SHOP}))
+    [line] = shown(replace(NOTHING, record=preview), build(1, "done"), plan=plan)
+    assert line.state == "removing"
+    assert "kennel removals --allow" in line.why

@@ -20,6 +20,7 @@ from kennel.cli import (
     plan,
     plugins,
     projects,
+    refs,
     serve,
     status,
 )
@@ -79,6 +80,16 @@ app.command()(status.status)
 app.add_typer(builds.app, name="builds")
 app.command()(logs.logs)
 app.command()(deploy.deploy)
+app.command()(refs.rollback)
+app.command()(refs.restart)
+app.command()(refs.redeploy)
+app.command()(refs.stop)
+app.command()(refs.start)
+app.command()(refs.pin)
+app.command()(refs.unpin)
+app.command()(refs.approve)
+app.command()(refs.purge)
+app.command()(refs.removals)
 app.command()(plan.plan)
 app.command()(deliveries.deliveries)
 app.command()(plugins.plugins)

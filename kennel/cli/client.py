@@ -15,14 +15,20 @@ import msgspec
 
 from kennel.cli.outcome import Exit, Failure
 from kennel.views import (
+    ApproveOrder,
     Build,
     Delivery,
     Deployment,
     DeployRequest,
+    Done,
     Health,
     NewProject,
+    Order,
+    PinOrder,
     Problem,
     Project,
+    Removal,
+    RollbackOrder,
     Step,
 )
 
@@ -89,6 +95,36 @@ class Daemon:
 
     def deploy(self, project: str, ref: str) -> Build:
         return self._post("/api/deploy", DeployRequest(project=project, ref=ref), Build)
+
+    def rollback(self, project: str, ref: str, to: int | None) -> Build:
+        return self._post("/api/rollback", RollbackOrder(project=project, ref=ref, to=to), Build)
+
+    def restart(self, project: str, ref: str) -> Build:
+        return self._post("/api/restart", Order(project=project, ref=ref), Build)
+
+    def redeploy(self, project: str, ref: str) -> Build:
+        return self._post("/api/redeploy", Order(project=project, ref=ref), Build)
+
+    def stop(self, project: str, ref: str) -> Done:
+        return self._post("/api/stop", Order(project=project, ref=ref), Done)
+
+    def start(self, project: str, ref: str) -> Done:
+        return self._post("/api/start", Order(project=project, ref=ref), Done)
+
+    def pin(self, project: str, ref: str, *, pinned: bool = True) -> Done:
+        return self._post("/api/pin", PinOrder(project=project, ref=ref, pinned=pinned), Done)
+
+    def approve(self, order: ApproveOrder) -> Done:
+        return self._post("/api/approve", order, Done)
+
+    def purge(self, project: str, ref: str) -> Done:
+        return self._post("/api/purge", Order(project=project, ref=ref), Done)
+
+    def removals(self) -> list[Removal]:
+        return self._get("/api/removals", list[Removal])
+
+    def allow_removals(self) -> list[Removal]:
+        return _decoded(self._ask("POST", "/api/removals/allow"), list[Removal])
 
     def plan(self) -> list[Step]:
         return self._get("/api/plan", list[Step])

@@ -89,6 +89,15 @@ def _watched(daemon: Daemon, screen: Screen, build: Build) -> Build:
         build = daemon.build(build.id)
 
 
+def arrive(daemon: Daemon, screen: Screen, build: Build) -> Build:
+    """Wait until a build that was built before is live, or is not going to be. Return it then."""
+    screen.note(f"build {build.id}: {build.project}/{build.ref} at {short(build.commit)}", "bold")
+    while build.state not in FINAL:
+        with _spinner(screen, PHASES.get(build.state, build.state)):
+            build = _changed(daemon, build)
+    return build
+
+
 def _changed(daemon: Daemon, build: Build) -> Build:
     """Return the build once its state is another."""
     now = build
@@ -122,15 +131,20 @@ def _lines(pieces: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def conclude(screen: Screen, build: Build, *, quiet: bool = False) -> None:
-    """Say how it ended. Raises Failure for a build that did not become live."""
+def conclude(
+    screen: Screen, build: Build, *, quiet: bool = False, begun: float | None = None
+) -> None:
+    """Say how it ended. Raises Failure for a build that did not become live.
+
+    `begun`: when; None: when the build was queued.
+    """
     if build.state != "done":
         raise Failure(
             f"build {build.id} of {build.project}/{build.ref} {_ended(build)}",
             f"its log: kennel logs --build {build.id}",
             code=Exit.NOT_DEPLOYED,
         )
-    took = duration((build.finished_at or time.time()) - build.created_at)
+    took = duration((build.finished_at or time.time()) - (begun or build.created_at))
     screen.note(Text.assemble(word("done"), f": {build.project}/{build.ref} is live after {took}"))
     for url in () if quiet else build.urls:
         screen.line(link(url))

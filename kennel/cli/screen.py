@@ -33,6 +33,9 @@ STYLES = {
     "failing": "red",
     "failed": "red",
     "kept": "dim",
+    "asleep": "dim",
+    "stopped": "dim",
+    "scheduled": "green",
     "cancelled": "dim",
     "prod": "bold",
 }

@@ -30,7 +30,6 @@ from kennel.domain import (
     Unit,
     UnitStatus,
 )
-from kennel.errors import Rejected
 
 
 class Provider(ABC):
@@ -103,7 +102,8 @@ class Supervisor(Provider, ABC):
     async def observe(self) -> Mapping[str, UnitStatus]:
         """Return every unit of Kennel's on this host by name, with one call where possible.
 
-        A unit that stopped or failed for good may be absent.
+        A unit that stopped or failed for good may be absent, and so may one of `run` that is over.
+        One with a schedule is SCHEDULED between its runs; if the last one failed, with the reason.
         """
 
     @abstractmethod
@@ -111,20 +111,20 @@ class Supervisor(Provider, ABC):
         """Start the unit unless it runs already; return when its program has been executed.
 
         PORT and HOST come in `env` like everything else. `Rejected` if it cannot be executed. One
-        with a schedule is run at its times from then on; it is `Rejected` with the fix if these
-        cannot be read.
+        with a schedule is run at its times from then on, and never twice at a time; it is
+        `Rejected` with the fix if these cannot be read.
         """
 
+    @abstractmethod
     async def run(self, unit: Unit, env: Env, *, within: float) -> str | None:
         """Run the unit's program once, to its end. Return None if it ended well, else why not.
 
-        `within`: seconds after which it is ended. A unit of that name that an earlier call has
-        started, and that was cut off, is waited for and not started again. What it wrote can be
-        read with `logs` until `remove`, which has to be called in any case. `Rejected` if it
-        cannot be executed.
+        `within`: seconds after which it is ended, by somebody who does so even if Kennel is gone.
+        A unit of that name that an earlier call has started, and that was cut off, is waited for
+        and not started again, be it over or not; only what does not survive Kennel is started by
+        the next one. What it wrote can be read with `logs` until `remove`, which has to be called
+        in any case. `Unavailable` if it was stopped meanwhile, `Rejected` if it cannot be executed.
         """
-        del env, within
-        raise Rejected(f"{unit.key}: the supervisor {self.name!r} cannot run a command")
 
     @abstractmethod
     async def remove(self, unit: str) -> None:
@@ -172,6 +172,11 @@ class Router(Provider, ABC):
 
         Requests under way end where they began. None is refused or sent elsewhere.
         """
+
+    @property
+    def group(self) -> int:
+        """Return the group of the processes that connect to sockets; -1: it may be any."""
+        return -1
 
     async def visited(self) -> Collection[Tenant] | None:
         """Return the tenants whose services and sites were asked for since the last call.

@@ -24,6 +24,7 @@ from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.settle import Settler
 from kennel.reconcile.table import Table
 from kennel.reconcile.variables import Fingerprint
+from kennel.reconcile.visits import Visits
 from kennel.store import Store, snapshot, tenants
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class Reconciler:
         every: float = 30.0,
         parallel: int = 16,
         on_publish: Callable[[frozenset[Route]], None] = lambda _: None,
+        on_evict: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._providers = providers
@@ -85,6 +87,19 @@ class Reconciler:
         """Passes that were begun and are over, well or not: the loop is alive."""
         self.last_pass_seconds = 0.0
         self._on_publish = on_publish
+        self._on_evict = on_evict
+        self._visits = Visits(store, providers.router, rules.policy)
+        self._news = asyncio.Event()
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Return what is set when a tenant was settled next, or a pass has ended."""
+        return self._news
+
+    def _tell(self) -> None:
+        """Wake everybody who waits for news; who waits from here on waits for the next ones."""
+        self._news.set()
+        self._news = asyncio.Event()
 
     def wake(self) -> None:
         """Ask for a pass as soon as the present one is over."""
@@ -126,6 +141,7 @@ class Reconciler:
         Raises ProviderError when the supervisor cannot be asked: nothing is done blindly.
         """
         begun = time.perf_counter()
+        await self._visits.note(await self.wanted())
         busy = set(self._settling)
         world = await self.look()
         self.world = world
@@ -138,6 +154,7 @@ class Reconciler:
         pauses += [self._take(one, world.plan, busy) for one in world.wanted]
         await self._forget_projects(world)
         self.passes += 1
+        self._tell()
         self.last_pass_seconds = time.perf_counter() - begun
         return replace(world.plan, again_in=min((p for p in pauses if p is not None), default=None))
 
@@ -231,6 +248,8 @@ class Reconciler:
         else:
             self.troubles.pop(tenant, None)
             self.wake()
+            if steps.evict:
+                self._on_evict()
             return
         if not again:
             self._backoff.note(tenant)
@@ -247,6 +266,7 @@ class Reconciler:
 
     def _ended(self, tenant: Tenant, task: asyncio.Task[None]) -> None:
         del self._settling[tenant]
+        self._tell()
         self._table.settled(tenant)
         if task.cancelled() or tenant in self._asked_again:
             self._asked_again.discard(tenant)

@@ -11,7 +11,9 @@ from kennel import views
 from kennel.errors import NotFound
 from kennel.plugin.manager import Plugin
 from kennel.web import problems, query
-from kennel.web.ports import Control
+from kennel.web.orders import HANDLERS as ORDERS
+from kennel.web.orders import sent
+from kennel.web.ports import Control, Orders
 
 T = TypeVar("T")
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -21,11 +23,11 @@ DIGITS = 62
 """Bits of a build's number, at most: a database has no larger ones."""
 
 
-def create_control_app(control: Control) -> Litestar:
+def create_control_app(control: Control, orders: Orders) -> Litestar:
     """Return the application. Its JSON is that of `kennel.views`."""
     return Litestar(
-        route_handlers=[Router("/api", route_handlers=HANDLERS)],
-        state=State({"control": control}),
+        route_handlers=[Router("/api", route_handlers=[*HANDLERS, *ORDERS])],
+        state=State({"control": control, "orders": orders}),
         exception_handlers=problems.CONTROL,
         request_max_body_size=LARGEST,
         openapi_config=None,
@@ -51,7 +53,7 @@ async def projects(request: AnyRequest) -> list[views.Project]:
 
 @post("/projects")
 async def add_project(request: AnyRequest) -> views.Project:
-    return await _asked(request).add_project(await _sent(request, views.NewProject))
+    return await _asked(request).add_project(await sent(request, views.NewProject))
 
 
 @delete("/projects/{name:str}")
@@ -86,7 +88,7 @@ async def cancel(request: AnyRequest) -> views.Build:
 
 @post("/deploy", status_code=202)
 async def deploy(request: AnyRequest) -> views.Build:
-    return await _asked(request).deploy(await _sent(request, views.DeployRequest))
+    return await _asked(request).deploy(await sent(request, views.DeployRequest))
 
 
 @get("/plan")
@@ -147,11 +149,3 @@ def _query(request: AnyRequest, shape: type[T]) -> T:
         return msgspec.convert(dict(request.query_params), shape, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(f"the query is not as expected: {error}") from error
-
-
-async def _sent(request: AnyRequest, shape: type[T]) -> T:
-    """Return the JSON body as `shape`. Raises ValueError naming what is wrong."""
-    try:
-        return msgspec.json.decode(await request.body(), type=shape)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"the body is not as expected: {error}") from error

@@ -87,3 +87,37 @@ class Control(Protocol):
 
     async def plugins(self) -> Sequence[Plugin]:
         """Return what is installed."""
+
+
+class Orders(Protocol):
+    """What the command line can order to be done with a ref. Raises as `Control` does."""
+
+    async def rollback(self, order: views.RollbackOrder) -> int:
+        """Bring an earlier good build back. Return its number."""
+
+    async def restart(self, order: views.Order) -> int:
+        """Replace the processes of what is live by new ones. Return its build."""
+
+    async def redeploy(self, order: views.Order) -> int:
+        """Deploy what is live once more, without building. Return its build."""
+
+    async def stop(self, order: views.Order) -> str:
+        """Stop a ref's services. Return what that means, in words."""
+
+    async def start(self, order: views.Order) -> str:
+        """Start what was stopped, or sleeps."""
+
+    async def pin(self, order: views.PinOrder) -> str:
+        """Let a ref neither sleep nor expire, or let it again."""
+
+    async def approve(self, order: views.ApproveOrder) -> str:
+        """Let an untrusted pull request be built."""
+
+    async def purge(self, order: views.Order) -> str:
+        """Remove the data of a ref that is gone."""
+
+    async def removals(self) -> Sequence[views.Removal]:
+        """Return what is held back because it would be too much at once."""
+
+    async def allow_removals(self) -> Sequence[views.Removal]:
+        """Let that go. Return what it was."""

@@ -55,6 +55,9 @@ PROJECT = views.Project(
 )
 
 
+REMOVAL = views.Removal(project="shop", ref="pr-5", environment="preview", expired=True)
+
+
 class Daemon:
     """One build, 7, whose log grows for as long as `more` is not set."""
 
@@ -119,6 +122,46 @@ class Daemon:
         self._note("deploy", request)
         return BUILD
 
+    async def rollback(self, order: views.RollbackOrder) -> int:
+        self._note("rollback", order)
+        return BUILD.id
+
+    async def restart(self, order: views.Order) -> int:
+        self._note("restart", order)
+        return BUILD.id
+
+    async def redeploy(self, order: views.Order) -> int:
+        self._note("redeploy", order)
+        return BUILD.id
+
+    async def stop(self, order: views.Order) -> str:
+        self._note("stop", order)
+        return "stops"
+
+    async def start(self, order: views.Order) -> str:
+        self._note("start", order)
+        return "starts"
+
+    async def pin(self, order: views.PinOrder) -> str:
+        self._note("pin", order)
+        return "stays"
+
+    async def approve(self, order: views.ApproveOrder) -> str:
+        self._note("approve", order)
+        return "approved"
+
+    async def purge(self, order: views.Order) -> str:
+        self._note("purge", order)
+        return "purged"
+
+    async def removals(self) -> Sequence[views.Removal]:
+        self._note("removals")
+        return [REMOVAL]
+
+    async def allow_removals(self) -> Sequence[views.Removal]:
+        self._note("allow_removals")
+        return [REMOVAL]
+
     async def plan(self) -> Sequence[views.Step]:
         return [views.Step(tenant="shop/main", step="start", why="new")]
 
@@ -145,7 +188,7 @@ def daemon() -> Daemon:
 async def running(daemon: Daemon, path: Path, grace: int = 1) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=str(path))
     async with (
-        serve(create_control_app(daemon), listen_unix(path), grace=grace),
+        serve(create_control_app(daemon, daemon), listen_unix(path), grace=grace),
         httpx.AsyncClient(transport=transport, base_url="http://kennel") as http,
     ):
         with blockbuster_ctx():  # a request never waits for a file or a lock
@@ -359,3 +402,45 @@ async def test_who_follows_does_not_hold_up_the_stop(daemon: Daemon, tmp_path: P
             await anext(answer.aiter_raw())
         assert daemon.followers == 0
     await answer.aclose()
+
+
+SHOP = {"project": "shop", "ref": "pr-5"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "order"),
+    [
+        ("rollback", {**SHOP, "to": 3}, views.RollbackOrder(project="shop", ref="pr-5", to=3)),
+        ("restart", SHOP, views.Order(project="shop", ref="pr-5")),
+        ("redeploy", SHOP, views.Order(project="shop", ref="pr-5")),
+        ("stop", SHOP, views.Order(project="shop", ref="pr-5")),
+        ("start", SHOP, views.Order(project="shop", ref="pr-5")),
+        ("pin", SHOP, views.PinOrder(project="shop", ref="pr-5")),
+        ("approve", SHOP, views.ApproveOrder(project="shop", ref="pr-5")),
+        ("purge", SHOP, views.Order(project="shop", ref="pr-5")),
+    ],
+)
+async def test_an_order_is_passed_on_as_it_was_given(
+    daemon: Daemon, tmp_path: Path, path: str, body: dict[str, Any], order: views.Order
+) -> None:
+    async with running(daemon, tmp_path / "socket") as http:
+        answer = await http.post(f"/api/{path}", json=body)
+    assert answer.is_success
+    assert daemon.asked[0] == (path, order)
+    assert set(answer.json()) >= ({"id"} if "build" in str(daemon.asked[1:]) else {"message"})
+
+
+async def test_an_order_with_a_word_too_many_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    async with running(daemon, tmp_path / "socket") as http:
+        answer = await http.post("/api/purge", json={**SHOP, "yes": True})
+    assert answer.status_code == 400
+    assert "yes" in answer.json()["error"]
+    assert not daemon.asked
+
+
+async def test_what_is_held_back_is_listed_and_let_go(daemon: Daemon, tmp_path: Path) -> None:
+    async with running(daemon, tmp_path / "socket") as http:
+        listed = await http.get("/api/removals")
+        allowed = await http.post("/api/removals/allow")
+    assert listed.json() == allowed.json() == [msgspec.to_builtins(REMOVAL)]
+    assert daemon.asked == [("removals",), ("allow_removals",)]
