@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +41,7 @@ class Town:
     parallel: int = 16
     terms: Terms = field(default_factory=Terms)
     memory_max: int | None = None
-    commits: "itertools.count[int]" = field(default_factory=itertools.count)
+    commits: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def restarted(self) -> "Town":
         """Return the town with a new Kennel on the same store and world."""
@@ -68,7 +69,8 @@ class Town:
         """Put a build that waits to be deployed into the store. `version` is in every path."""
         project_id = await self.project(project)
         commit = f"{next(self.commits):040x}"
-        seen = partial(tenants.seen, project_id=project_id, ref=ref, trusted=True, now=2.0)
+        now = time.time()
+        seen = partial(tenants.seen, project_id=project_id, ref=ref, trusted=True, now=now)
         await self.store.write(seen)
         queue = partial(
             builds.queue, project_id=project_id, ref=ref, commit=commit, trusted=True, now=2.0
