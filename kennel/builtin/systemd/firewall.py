@@ -16,7 +16,7 @@ from pathlib import Path
 from kennel.builtin.systemd import nft
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.builtin.systemd.nft import Changes, NftError
-from kennel.builtin.systemd.ruleset import can_spare_others, rules_for
+from kennel.builtin.systemd.ruleset import can_spare_others, parted, rules_for
 from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import in_thread
 from kennel.plugin.settings import Host
@@ -61,8 +61,7 @@ class Firewall:
         self._program = ""
         self._rules = rules_for(config, host)
         self._problem = ""
-        self._told: Mapping[int, int] = {}
-        self._seen = ""
+        self._text = ""
         self._users: dict[str, int] = {}
 
     async def open(self) -> None:
@@ -185,26 +184,29 @@ class Firewall:
         """Make the table say what it should; write nothing where it does."""
         async with self._settling:
             owners = await self._owners()
-            seen = await self._look()
-            if seen and seen == self._seen and owners == self._told:
+            text, told = await self._look()
+            if text and text == self._text and told == owners:
                 return
-            if seen and seen == self._seen:
+            if text and text == self._text:
                 await self._write(self._rules.grants(owners))
-            else:
-                if self._seen:
-                    log.warning("somebody changed table inet %s: written again", self._rules.table)
-                await self._write(self._rules.whole(owners))
-            self._seen, self._told = await self._look(), owners
+                return
+            if self._text:
+                log.warning("somebody changed table inet %s: written again", self._rules.table)
+            await self._write(self._rules.whole(owners))
+            if not self._text:  # what was written, in nft's own words
+                self._text, _ = await self._look()
 
-    async def _look(self) -> str:
-        """Return the table as it is, less what was counted; "" if there is none."""
+    async def _look(self) -> tuple[str, Mapping[int, int]]:
+        """Return the table as it is, less what was counted, and the owners apart.
+
+        "" if there is no table.
+        """
+        listing = ("--stateless", "list", "table", "inet", self._rules.table)
         try:
-            return await nft.run(
-                self._program, "--stateless", "list", "table", "inet", self._rules.table
-            )
+            return parted(await nft.run(self._program, *listing))
         except NftError as error:
             if "No such file or directory" in str(error):
-                return ""
+                return "", {}
             raise
 
     async def _write(self, commands: str) -> None:
@@ -212,7 +214,7 @@ class Firewall:
 
     async def _take_away(self) -> None:
         with contextlib.suppress(NftError):  # whoever may not see it has not written it
-            if await self._has_program() and await self._look():
+            if await self._has_program() and any(await self._look()):
                 await self._write(self._rules.nothing())
 
 

@@ -44,7 +44,7 @@ async def run(program: str, *arguments: str, text: str = "") -> str:
         raise NftError(f"{program} cannot be executed: {error.strerror}") from error
     try:
         async with asyncio.timeout(TIMEOUT):
-            output, errors = await process.communicate(text.encode())
+            output, errors = await process.communicate(text.encode() or None)
     except TimeoutError as error:
         raise NftError(f"{program} did not end within {TIMEOUT:.0f} s") from error
     finally:

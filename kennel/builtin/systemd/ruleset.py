@@ -4,6 +4,7 @@ Only what begins a connection is looked at, and only if a service or a build beg
 asks for connection tracking: a machine that does without goes on doing so.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -95,6 +96,10 @@ class Rules:
         yield "jump refused" if self.strict else "th dport @closed jump refused"
 
 
+OWN = re.compile(r"(?ms)^\tset own \{.*?^\t\}\n")
+PAIR = re.compile(r"(\d+) \. (\d+)")
+"""What `_pairs` writes, as nft lists it."""
+
 PORT = "inet_service"
 MERGED = "flags interval; auto-merge; "
 
@@ -118,6 +123,13 @@ def _list(numbers: Collection[int]) -> str:
 
 def _pairs(owners: Mapping[int, int]) -> str:
     return ", ".join(f"{uid} . {port}" for port, uid in sorted(owners.items()))
+
+
+def parted(listing: str) -> tuple[str, Mapping[int, int]]:
+    """Return what nft lists of a table without the owners, and the owners."""
+    own = OWN.search(listing)
+    pairs = PAIR.findall(own[0]) if own else ()
+    return OWN.sub("", listing), {int(port): int(uid) for uid, port in pairs}
 
 
 def closed_ports(config: SystemdConfig, host: Host) -> Sequence[range]:
