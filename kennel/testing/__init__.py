@@ -83,7 +83,8 @@ __all__ = [
     "systemd_box",
 ]
 
-pytest.register_assert_rewrite(*(f"{__name__}.{home}" for home in sorted(set(HOMES.values()))))
+REWRITTEN = {*HOMES.values(), "supervised", "supervised_at_times", "supervised_once"}
+pytest.register_assert_rewrite(*(f"{__name__}.{home}" for home in sorted(REWRITTEN)))
 
 
 if not TYPE_CHECKING:  # it would make a type checker believe in any name

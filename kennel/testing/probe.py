@@ -42,7 +42,9 @@ def writes(folder):
 mode = sys.argv[1]
 print("probe: " + mode, flush=True)
 if mode == "fails": sys.exit(3)
+if mode == "ends": sys.exit(0)
 if mode == "stubborn": signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while "PORT" not in os.environ: signal.pause()
 server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
 if mode == "family":
     for apart in (False, True):
@@ -61,8 +63,7 @@ while True:
                 "writes": [writes(os.environ["HOME"]), writes(".")]}
         stream.write(json.dumps(seen) + "\\n")
 """
-"""A service that answers, on its port, a line with what it sees."""
-
+"""A service that answers, on its port, a line with what it sees. Without PORT it only runs."""
 
 PATIENCE = 15.0
 """Seconds that anything may take before a test fails."""
@@ -103,8 +104,8 @@ def probe(
 ) -> Unit:
     """Return a unit that runs `PROBE`.
 
-    `mode`: "serves"; "fails", and exits with status 3; "stubborn", and is deaf to SIGTERM; or
-    "family", and has two more processes that are, one in another group.
+    `mode`: "serves"; "fails", and exits with status 3; "ends", and exits with status 0; "stubborn",
+    and is deaf to SIGTERM; or "family", and has two more processes that are, one in another group.
     """
     return unit_of(python, "-c", PROBE, mode, name=name, limits=limits, fields=fields)
 
@@ -163,9 +164,9 @@ async def eventually(
 
 
 def environment(unit: Unit, more: Mapping[str, str] | None = None) -> Env:
-    """Return what a unit is given: where to listen, and more."""
-    everything = {"PORT": str(unit.port), "HOST": unit.address, **(more or {})}
-    return {name: Secret(value) for name, value in everything.items()}
+    """Return what a unit is given: where to listen, if anywhere, and more."""
+    listen = {} if unit.port is None else {"PORT": str(unit.port), "HOST": unit.address}
+    return {name: Secret(value) for name, value in {**listen, **(more or {})}.items()}
 
 
 async def has_state(supervisor: Supervisor, unit: Unit, state: UnitState) -> bool:

@@ -1,40 +1,32 @@
 """What every supervisor must do, written as tests; and one that runs coroutines."""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
 
 import pytest
-import pytest_asyncio
 
 from kennel.domain import Unit, UnitState
 from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import Supervisor
-from kennel.testing.contract import Contract
 from kennel.testing.memory_supervisor import MemoryHost, MemorySupervisor
-from kennel.testing.missing import missing
 from kennel.testing.probe import (
     AWKWARD,
     LITERAL,
-    PROBE,
     answers,
     ask,
     environment,
     eventually,
+    has_state,
     make_end,
-    unit_of,
 )
+from kennel.testing.supervised import MakeSupervisor, MakeUnit, seconds
+from kennel.testing.supervised_at_times import AtTimes, timed
+from kennel.testing.supervised_once import Once
 
 __all__ = ["MakeSupervisor", "MakeUnit", "MemoryHost", "MemorySupervisor", "SupervisorContract"]
 
-MakeSupervisor: TypeAlias = Callable[[], Supervisor]
-MakeUnit: TypeAlias = Callable[..., Unit]
 
-
-class SupervisorContract(Contract):
+class SupervisorContract(AtTimes, Once):
     """The conformance suite of a supervisor.
 
         class TestRunit(SupervisorContract):
@@ -46,51 +38,6 @@ class SupervisorContract(Contract):
     one after the other, on the same host. Give it short delays, or the tests take long. Its units
     must be able to listen on the host's 127.0.0.1.
     """
-
-    @pytest.fixture
-    def make_supervisor(self) -> MakeSupervisor:
-        """Return what makes a supervisor, not yet opened, for one and the same host."""
-        self.needs("make_supervisor", returns="what makes a Supervisor: () -> Supervisor")
-
-    def python(self) -> str:
-        """Return a Python 3 that units can execute; it must lie where their sandbox sees it."""
-        found = Path(sys.executable).resolve()
-        if found.is_relative_to("/root") or found.is_relative_to("/home"):
-            found = Path("/usr/bin/python3")
-        if not found.exists():
-            missing(f"{found} is not there: units need a Python outside of home directories")
-        return str(found)
-
-    def unreachable(self) -> Supervisor:
-        """Return a supervisor, not yet opened, that does not reach what runs its units."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def units(self) -> list[Unit]:
-        return []
-
-    @pytest.fixture
-    def make_unit(self, units: list[Unit]) -> MakeUnit:
-        """Return what makes a unit of `PROBE`: (mode, *arguments) -> Unit."""
-        try:
-            python = self.python()
-        except NotImplementedError:
-            python = "/no/program"
-
-        def make(mode: str = "serves", *args: str) -> Unit:
-            command = (python, "-c", PROBE, mode, *args)
-            units.append(unit_of(*command, name=f"probe{len(units)}"))
-            return units[-1]
-
-        return make
-
-    @pytest_asyncio.fixture
-    async def supervisor(
-        self, make_supervisor: MakeSupervisor, units: list[Unit]
-    ) -> AsyncIterator[Supervisor]:
-        async with make_supervisor() as supervisor:
-            yield supervisor
-            await asyncio.gather(*(supervisor.remove(unit.name) for unit in units))
 
     async def test_says_what_it_is(self, supervisor: Supervisor) -> None:
         assert supervisor.name.isalnum()
@@ -108,6 +55,17 @@ class SupervisorContract(Contract):
         await supervisor.ensure(unit, environment(unit))
         await ask(unit)
         assert (await supervisor.observe())[unit.name].state is UnitState.RUNNING
+
+    async def test_a_unit_need_not_listen(
+        self, supervisor: Supervisor, make_unit: MakeUnit
+    ) -> None:
+        unit = replace(make_unit(), port=None)
+        await supervisor.ensure(unit, environment(unit))
+        await eventually(lambda: self.logged(supervisor, unit, "probe: serves"))
+        await asyncio.sleep(0.1)
+        assert await has_state(supervisor, unit, UnitState.RUNNING)
+        await supervisor.remove(unit.name)
+        assert unit.name not in await supervisor.observe()
 
     async def test_ensure_may_be_repeated(
         self, supervisor: Supervisor, make_unit: MakeUnit
@@ -269,7 +227,7 @@ class SupervisorContract(Contract):
             await supervisor.ensure(each, environment(each))
         for word in ("one", "zwölf", "3 🐕"):
             await ask(unit, f"say {word}")
-        await eventually(lambda: self._logged(supervisor, unit, "3 🐕"))
+        await eventually(lambda: self.logged(supervisor, unit, "3 🐕"))
         assert list(await supervisor.logs(unit.name, 3)) == ["one", "zwölf", "3 🐕"]
         assert list(await supervisor.logs(unit.name, 1)) == ["3 🐕"]
         assert "one" not in await supervisor.logs(other.name, 100)
@@ -281,7 +239,7 @@ class SupervisorContract(Contract):
         await supervisor.ensure(unit, environment(unit))
         await ask(unit, "say last words")
         await supervisor.remove(unit.name)
-        await eventually(lambda: self._logged(supervisor, unit, "last words"))
+        await eventually(lambda: self.logged(supervisor, unit, "last words"))
 
     async def test_there_are_no_logs_of_what_never_was(
         self, supervisor: Supervisor, make_unit: MakeUnit
@@ -292,8 +250,8 @@ class SupervisorContract(Contract):
     async def test_goes_on_where_it_was_cut_off(
         self, supervisor: Supervisor, make_unit: MakeUnit, part: float
     ) -> None:
-        took = await _seconds_of_an_ensure(supervisor, make_unit())
-        unit = make_unit()
+        first, unit = make_unit(), make_unit()
+        took = await seconds(supervisor.ensure(first, environment(first)))
         task = asyncio.create_task(supervisor.ensure(unit, environment(unit)))
         await asyncio.wait({task}, timeout=took * part)
         task.cancel()
@@ -308,8 +266,8 @@ class SupervisorContract(Contract):
     async def test_may_be_removed_while_it_starts(
         self, supervisor: Supervisor, make_unit: MakeUnit, part: float
     ) -> None:
-        took = await _seconds_of_an_ensure(supervisor, make_unit())
-        unit = make_unit()
+        first, unit = make_unit(), make_unit()
+        took = await seconds(supervisor.ensure(first, environment(first)))
         task = asyncio.create_task(supervisor.ensure(unit, environment(unit)))
         await asyncio.wait({task}, timeout=took * part)
         await supervisor.remove(unit.name)
@@ -372,23 +330,13 @@ class SupervisorContract(Contract):
             away,
             away.observe,
             lambda: away.ensure(unit, environment(unit)),
+            lambda: away.ensure(timed(unit), environment(unit)),
+            lambda: away.run(unit, environment(unit), within=5),
             lambda: away.remove(unit.name),
             away.check,
         )
-
-    async def _logged(self, supervisor: Supervisor, unit: Unit, line: str) -> bool:
-        return line in await supervisor.logs(unit.name, 100)
 
 
 async def _another_run(unit: Unit, run: object) -> bool:
     seen = await ask(unit)
     return bool(seen["run"] != run)
-
-
-async def _seconds_of_an_ensure(supervisor: Supervisor, unit: Unit) -> float:
-    loop = asyncio.get_running_loop()
-    before = loop.time()
-    await supervisor.ensure(unit, environment(unit))
-    took = loop.time() - before
-    await supervisor.remove(unit.name)
-    return took

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from kennel.builtin.systemd.environment import encode
-from kennel.builtin.systemd.failures import Failures, describe
+from kennel.builtin.systemd.failures import Failures, describe, ended
 from kennel.builtin.systemd.jobs import KEPT, Jobs
-from kennel.domain import Secret
+from kennel.builtin.systemd.properties import MARK
+from kennel.builtin.systemd.rows import Found, Row, group
+from kennel.domain import Secret, UnitState
 
 
 async def test_a_job_that_ended_before_anybody_asked_is_known() -> None:
@@ -73,6 +75,126 @@ def test_a_failure_outlives_the_unit_and_the_restart() -> None:
     assert failures.given_up() == {"a": "exited with status 3"}
     failures.forget("a")
     assert failures.given_up() == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "status", "executed"),
+    [
+        ("exit-code", 1, 3, True),
+        ("signal", 2, 9, True),
+        ("oom-kill", 2, 9, True),
+        ("exit-code", 1, 203, False),
+        ("resources", 0, 0, False),
+        ("timeout", 2, 15, False),
+        ("success", 0, 0, False),
+    ],
+)
+def test_what_fails_at_once_was_executed_all_the_same(
+    result: str, code: int, status: int, *, executed: bool
+) -> None:
+    failures = Failures()
+    failures.begin("a")
+    failures.changed("a", {"Result": result, "ExecMainCode": code, "ExecMainStatus": status})
+    assert failures.was_executed("a") is executed
+    assert not failures.was_executed("never heard of")
+
+
+def test_a_run_that_ends_well_takes_back_why_the_one_before_failed() -> None:
+    failures = Failures()
+    failures.begin("a")
+    failures.changed("a", {"Result": "exit-code", "ExecMainCode": 1, "ExecMainStatus": 3})
+    failures.changed("a", {"Result": "success", "ExecMainCode": 1, "ExecMainStatus": 3})
+    failures.changed("a", {"Result": "success", "ExecMainCode": 0, "ExecMainStatus": 0})
+    assert failures.reason("a") == "exited with status 3"
+    failures.changed("a", {"Result": "success", "ExecMainCode": 1, "ExecMainStatus": 0})
+    assert failures.reason("a") == ""
+
+
+def test_what_was_missed_is_asked_for() -> None:
+    failures = Failures()
+    assert not failures.knows("a")
+    failures.begin("a")
+    assert failures.knows("a")
+    failures.lost()
+    assert not failures.knows("a")
+    failures.learn("a", {"Result": "success", "ExecMainCode": 1, "ExecMainStatus": 3})
+    assert failures.knows("a")
+    assert failures.reason("a") == "exited with status 3"
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "status", "words"),
+    [
+        ("success", 0, 0, ""),
+        ("success", 1, 0, ""),
+        ("success", 1, 3, "exited with status 3"),
+        ("success", 2, 15, "killed by SIGTERM"),
+        ("success", 3, 11, "killed by SIGSEGV (core dumped)"),
+        ("oom-kill", 2, 9, "it used more memory than it may (oom-kill)"),
+    ],
+)
+def test_how_a_service_ended_is_told_after_its_failure_was_forgiven(
+    result: str, code: int, status: int, words: str
+) -> None:
+    seen = {"Result": result, "ExecMainCode": code, "ExecMainStatus": status}
+    assert ended(seen) == words
+
+
+def row(kind: str, active: str, sub: str = "") -> Row:
+    name = f"kennel-shop--main--api--0123456789ab.{kind}"
+    return Row(name, f"{MARK}shop/main:api", "loaded", active, sub, "/")
+
+
+@pytest.mark.parametrize(
+    ("service", "timer", "state"),
+    [
+        (row("service", "active", "running"), None, UnitState.RUNNING),
+        (row("service", "active", "exited"), None, None),
+        (row("service", "activating", "start"), None, UnitState.STARTING),
+        (row("service", "activating", "auto-restart"), None, UnitState.RESTARTING),
+        (row("service", "inactive", "dead"), None, None),
+        (row("service", "failed", "failed"), None, UnitState.FAILED),
+        (row("service", "inactive"), row("timer", "active", "waiting"), UnitState.SCHEDULED),
+        (row("service", "failed"), row("timer", "active", "waiting"), UnitState.SCHEDULED),
+        (row("service", "inactive"), row("timer", "active", "elapsed"), UnitState.SCHEDULED),
+        (row("service", "activating"), row("timer", "active", "running"), UnitState.RUNNING),
+        (row("service", "deactivating"), row("timer", "active", "running"), UnitState.RUNNING),
+        (row("service", "inactive"), row("timer", "failed"), UnitState.FAILED),
+        (row("service", "inactive"), row("timer", "inactive"), None),
+        (row("service", "activating"), row("timer", "inactive"), UnitState.STARTING),
+    ],
+)
+def test_a_timer_and_its_service_are_one_unit(
+    service: Row, timer: Row | None, state: UnitState | None
+) -> None:
+    (found,) = group([one for one in (timer, service) if one]).values()
+    status = found.status("kennel-shop--main--api--0123456789ab", Failures())
+    assert (status and status.state) is state
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("", ""),
+        ("exited with status 3", "its last run exited with status 3"),
+        ("killed by SIGKILL", "its last run was killed by SIGKILL"),
+        ("it took longer than 5 s", "its last run took longer than 5 s"),
+        ("did not start or stop in time", "its last run took longer than it may"),
+        (
+            "its program cannot be executed (203/EXEC)",
+            "its last run failed: its program cannot be executed (203/EXEC)",
+        ),
+    ],
+)
+def test_how_the_last_run_ended_is_a_sentence(reason: str, words: str) -> None:
+    name = "kennel-shop--main--api--0123456789ab"
+    failures = Failures()
+    failures.begin(name)
+    failures._units[name].reason = reason
+    found = Found(row("service", "failed"), row("timer", "active"))
+    status = found.status(name, failures)
+    assert status
+    assert status.reason == words
 
 
 def test_an_end_that_is_no_failure_is_not_remembered() -> None:

@@ -1,8 +1,11 @@
 """The supervisor of other people's tests keeps the same contract as the real ones."""
 
+import asyncio
+
 import httpx
 import pytest
 
+from kennel.domain import Unit
 from kennel.errors import Unavailable
 from kennel.plugin import Supervisor
 from kennel.testing.probe import environment
@@ -28,6 +31,20 @@ class TestMemorySupervisor(SupervisorContract):
         away = MemorySupervisor()
         away.problem = Unavailable("the host is away")
         return away
+
+    async def elapse(self, supervisor: Supervisor, unit: Unit) -> None:
+        assert isinstance(supervisor, MemorySupervisor)
+        if unit.name in supervisor.host.units:
+            supervisor.elapse(unit.name)
+        await asyncio.sleep(0.01)
+
+    async def test_only_what_has_times_can_be_made_to_run(self, make_unit: MakeUnit) -> None:
+        supervisor = MemorySupervisor()
+        unit = make_unit()
+        await supervisor.ensure(unit, environment(unit))
+        with pytest.raises(ValueError, match=unit.name):
+            supervisor.elapse(unit.name)
+        await supervisor.remove(unit.name)
 
     async def test_its_units_answer_http(self, supervisor: Supervisor, make_unit: MakeUnit) -> None:
         unit = make_unit()

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from kennel.builtin.process.memory import explained, oom_kills
 from kennel.domain import Unit
 from kennel.errors import Rejected
 from kennel.plugin import in_thread
@@ -27,7 +28,8 @@ COMPLAINT = re.compile(r"^(?:setpriv|prlimit): .*: (.+)$", re.MULTILINE)
 PATIENCE = 10.0
 """Seconds that a program may take to be executed."""
 
-HEAD = 4096
+HEAD = TAIL = 4096
+"""Bytes of its first and last output that are looked at for why it ended."""
 
 
 class Run:
@@ -37,13 +39,15 @@ class Run:
         self._unit = unit
         self._sessions = sessions
         self._write = write
-        self._head = b""
+        self._head = self._tail = b""
+        self._kills = 0
         self._process: asyncio.subprocess.Process | None = None
         self._pump: asyncio.Task[None] | None = None
         self._transport: asyncio.BaseTransport | None = None
 
     async def start(self, env: Mapping[str, str], home: Path) -> None:
         """Start the program; return when it has been executed. Raises Rejected if it cannot be."""
+        self._kills = await in_thread(oom_kills)
         reader, self._transport, output = await _pipe()
         with output:
             try:
@@ -61,8 +65,23 @@ class Run:
         if not await in_thread(_executed, self._process.pid, len(self._unit.command)):
             await self._explain(self._process)
 
-    async def end(self) -> int:
-        """Wait until the program ends, end what it leaves behind, return its exit status."""
+    async def end(self) -> str:
+        """Wait until the program ends, end what it leaves behind.
+
+        Return why it failed; "" if it ended well.
+        """
+        status = await self._end()
+        if status == 0:
+            return ""
+        return explained(
+            describe(status),
+            status,
+            said=self._tail,
+            memory_max=self._unit.limits.memory_max,
+            killed=await in_thread(oom_kills) > self._kills,
+        )
+
+    async def _end(self) -> int:
         process = self._started()
         await process.wait()
         await self._sessions.end(self._unit.name, process)
@@ -77,7 +96,7 @@ class Run:
 
     async def _explain(self, process: asyncio.subprocess.Process) -> None:
         """Raise Rejected if what ended so early was not yet the program."""
-        status = await self.end()
+        status = await self._end()
         complaint = COMPLAINT.search(self._head.decode(errors="replace"))
         if status in REFUSED and complaint:
             raise self._cannot(complaint[1])
@@ -94,6 +113,7 @@ class Run:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(1 << 16):
             self._head = (self._head + data)[:HEAD]
+            self._tail = (self._tail + data)[-TAIL:]
             await in_thread(self._write, data)
 
     async def _drain(self) -> None:

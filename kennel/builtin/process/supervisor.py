@@ -11,8 +11,11 @@ from typing import ClassVar, Self
 from weakref import WeakValueDictionary
 
 from kennel.builtin.process.config import ProcessConfig
+from kennel.builtin.process.errand import Errand
 from kennel.builtin.process.keeper import Keeper
 from kennel.builtin.process.logfile import LogFile, prune
+from kennel.builtin.process.stage import Stage
+from kennel.builtin.process.timetable import Timetable
 from kennel.domain import Env, Unit, UnitState, UnitStatus
 from kennel.errors import Rejected
 from kennel.plugin import Supervisor, in_thread
@@ -39,7 +42,7 @@ class ProcessSupervisor(Supervisor):
         self._homes = host.run_dir.absolute() / "process" / "homes"
         self._logs = host.state_dir.absolute() / "process" / "logs"
         self._sessions = Sessions(host.run_dir.absolute() / "process" / "sessions")
-        self._keepers: dict[str, Keeper] = {}
+        self._kept: dict[str, Keeper | Timetable | Errand] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
@@ -60,14 +63,11 @@ class ProcessSupervisor(Supervisor):
         trace: TracebackType | None,
     ) -> None:
         """Stop all units: they never outlive Kennel."""
-        await asyncio.gather(*(self.remove(unit) for unit in list(self._keepers)))
+        await asyncio.gather(*(self.remove(unit) for unit in list(self._kept)))
 
     async def observe(self) -> Mapping[str, UnitStatus]:
-        return {
-            name: keeper.status
-            for name, keeper in self._keepers.items()
-            if keeper.status is not None
-        }
+        there = {name: kept.status for name, kept in self._kept.items()}
+        return {name: status for name, status in there.items() if status is not None}
 
     async def ensure(self, unit: Unit, env: Env) -> None:
         _refuse_impossible(unit.name, env)
@@ -75,20 +75,28 @@ class ProcessSupervisor(Supervisor):
             if self._is_up(unit.name):
                 return
             await self._stop(unit.name)
-            keeper = Keeper(
-                unit,
-                env,
-                config=self._config,
-                sessions=self._sessions,
-                log=self._log(unit.name),
-                home=self._homes / unit.name,
-            )
+            stage = self._stage(unit, env)
+            keeper = Keeper(stage) if unit.schedule is None else Timetable(stage)
             try:
                 await keeper.start()
             except BaseException:
                 await keeper.stop()
                 raise
-            self._keepers[unit.name] = keeper
+            self._kept[unit.name] = keeper
+
+    async def run(self, unit: Unit, env: Env, *, within: float) -> str | None:
+        """Run a program once. It ends with Kennel: the next Kennel starts it again."""
+        _refuse_impossible(unit.name, env)
+        async with self._lock(unit.name):
+            errand = self._kept.get(unit.name)
+            if not isinstance(errand, Errand):
+                await self._stop(unit.name)
+                errand = self._kept[unit.name] = Errand(self._stage(unit, env), within)
+        try:
+            return await errand.result()
+        except Rejected:
+            await self.remove(unit.name)
+            raise
 
     async def remove(self, unit: str) -> None:
         async with self._lock(unit):
@@ -98,16 +106,26 @@ class ProcessSupervisor(Supervisor):
     async def logs(self, unit: str, lines: int) -> Sequence[str]:
         return await in_thread(self._log(unit).tail, lines)
 
+    def _stage(self, unit: Unit, env: Env) -> Stage:
+        return Stage(
+            unit,
+            env,
+            config=self._config,
+            sessions=self._sessions,
+            log=self._log(unit.name),
+            home=self._homes / unit.name,
+        )
+
     def _is_up(self, unit: str) -> bool:
-        keeper = self._keepers.get(unit)
+        keeper = self._kept.get(unit)
         status = keeper.status if keeper else None
         return status is not None and status.state is not UnitState.FAILED
 
     async def _stop(self, unit: str) -> None:
         """Stop a unit and forget it; a stop that is cut off can be repeated."""
-        if keeper := self._keepers.get(unit):
+        if keeper := self._kept.get(unit):
             await keeper.stop()
-            del self._keepers[unit]
+            del self._kept[unit]
 
     def _lock(self, unit: str) -> asyncio.Lock:
         """Return the unit's own lock; it is gone when nobody holds it or waits for it."""

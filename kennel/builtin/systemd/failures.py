@@ -13,6 +13,8 @@ KEPT = 1000
 
 EXITED = 1
 """CLD_EXITED, as ExecMainCode has it; 2 and 3 are killed and dumped."""
+OWN = {"exit-code", "signal", "core-dump", "oom-kill"}
+"""Results that a program brings about itself, once it is executed."""
 ENDS = {EXITED: "exit-code", 2: "signal", 3: "core-dump"}
 
 STEPS = {
@@ -93,6 +95,11 @@ class Failures:
             del self._units[unit]
         else:
             known.failed = True
+
+    def was_executed(self, unit: str) -> bool:
+        """Return whether the unit's program was there and failed by itself, be it at once."""
+        known = self._units.get(unit)
+        return known is not None and known.result in OWN and known.reason not in STEPS.values()
 
     def forget(self, unit: str) -> None:
         """Drop what is known: the unit starts anew, or is not wanted any more."""

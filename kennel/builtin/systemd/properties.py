@@ -149,7 +149,7 @@ def _timer(unit: Unit) -> Properties:
         "Description": _description(unit),
         "CollectMode": Variant("s", "inactive-or-failed"),
         "TimersCalendar": Variant("a(ss)", [["OnCalendar", unit.schedule]]),
-        "AccuracyUSec": _usec(1),
+        "AccuracyUSec": _usec(0.1),
         "Persistent": Variant("b", False),
     }
 

@@ -188,7 +188,7 @@ class SystemdSupervisor(Supervisor):
         if result in {STOPPED, LOST}:
             await self.remove(unit.name)
             raise Unavailable(f"{unit.name} was stopped by somebody while it started")
-        if result != "done":
+        if result != "done" and not self._failures.was_executed(unit.name):
             await self._cannot(unit, self._failures.reason(unit.name) or result)
 
     async def _submit(
@@ -201,7 +201,7 @@ class SystemdSupervisor(Supervisor):
             return await self._units.submit(unit.name, order, wanted)
         except Rejected as error:
             await in_thread(self._files.remove, unit.name)
-            if isinstance(error, Refused) and unit.schedule and "calendar" in error.text:
+            if _is_about_times(error, unit):
                 raise unreadable(unit) from error
             raise
 
@@ -240,6 +240,11 @@ class SystemdSupervisor(Supervisor):
             self._failures.changed(name_of(full), values)
             if "UID" in values:
                 self._firewall.heard(full, values["UID"])
+
+
+def _is_about_times(error: Rejected, unit: Unit) -> bool:
+    about = isinstance(error, Refused) and "calendar" in error.text
+    return about and unit.schedule is not None
 
 
 def _is_service(full: str) -> bool:
