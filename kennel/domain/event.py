@@ -36,12 +36,15 @@ class RefDeleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequestChanged:
-    """A pull request was opened, reopened, pushed to or labelled.
+    """A pull request was opened, reopened, pushed to, retargeted or labelled.
 
     `trusted` is True only when its head is a branch of the same repository. A fork, a deleted
     head and an AGit pull request (which looks like the same repository) are not trusted.
     `relabelled` is True when only its labels changed: nothing new has to be built. `updated_at`:
     when the forge changed it last, in seconds since the epoch; deliveries may come late.
+    `opened` and `reopened` are True when that happened just now, `retargeted` when only the
+    branch changed that it is to be merged into. `added`: the labels that were set just now, None
+    where the forge does not tell which they are.
     """
 
     repository: Repository
@@ -51,6 +54,10 @@ class PullRequestChanged:
     labels: frozenset[str] = frozenset()
     relabelled: bool = False
     updated_at: float | None = None
+    opened: bool = False
+    reopened: bool = False
+    retargeted: bool = False
+    added: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

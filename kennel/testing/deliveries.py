@@ -141,11 +141,13 @@ class Sender(ABC):
         labels: Iterable[str] = (),
         fields: Mapping[str, Any] | None = None,
         changes: Mapping[str, Any] | None = None,
+        label: str = "",
     ) -> Delivery:
         """Return an event of a pull request.
 
         `action`: "opened", "pushed", "labelled", "closed" or the forge's own name of any other.
-        `fields` replaces fields of the pull request; `changes` says what was edited.
+        `fields` replaces fields of the pull request; `changes` says what was edited; `label` which
+        one was set or removed, where the forge tells.
         """
         state = {"state": "closed" if action == "closed" else "open"}
         pull = self.pull(number, commit, head=head, fork=fork, labels=labels, fields=state)
@@ -154,6 +156,7 @@ class Sender(ABC):
             "number": number,
             "changes": changes,
             "pull_request": {**pull, **(fields or {})},
+            **self._labelled(label),
         }
         return self.send("pull_request", {**payload, **self._common()})
 
@@ -181,6 +184,10 @@ class Sender(ABC):
             "head": self._head(head, commit, fork=fork),
             **(fields or {}),
         }
+
+    def _labelled(self, label: str) -> dict[str, Any]:  # noqa: ARG002
+        """Return what says which label was set or removed."""
+        return {}
 
     def _common(self) -> dict[str, Any]:
         return {"repository": self.repository(), "sender": {"id": 3, "login": "ada"}}
@@ -275,6 +282,9 @@ class GitHubSender(Sender):
     @property
     def actions(self) -> Mapping[str, str]:
         return {"pushed": "synchronize", "labelled": "labeled"}
+
+    def _labelled(self, label: str) -> dict[str, Any]:
+        return {"label": {"id": 5, "name": label}} if label else {}
 
     def _push(self, ref: str, before: str, after: str) -> dict[str, Any]:
         flags = {"created": before == ZEROS, "deleted": after == ZEROS, "forced": False}

@@ -155,7 +155,16 @@ class ForgeContract:
             trusted=True,
             labels=frozenset({"deploy", "ui"}),
             updated_at=UPDATED,
+            opened=action == "opened",
+            reopened=action == "reopened",
         )
+
+    def test_a_pull_request_with_another_base(self, forge: Forge, sender: Sender) -> None:
+        changes = {"ref": {"from": "old"}, "base": {"ref": {"from": "old"}}}
+        edited = sender.pull_request(42, "edited", NEW, changes=changes)
+        assert self._pull(forge.read(edited)).retargeted
+        pushed = sender.pull_request(42, "pushed", NEW, changes=changes)
+        assert not self._pull(forge.read(pushed)).retargeted
 
     @pytest.mark.parametrize("said", [None, "", "yesterday", "2026-01-02T03:04:05"])
     def test_a_time_that_cannot_be_read_is_left_out(
@@ -296,7 +305,7 @@ class PullRequestsContract(Contract):
         for number, sort in sorts.items():
             api.pulls.append(api.sender.pull(number, NEW, **sort))
         told = {
-            number: forge.read(api.sender.pull_request(number, "opened", NEW, **sort))
+            number: forge.read(api.sender.pull_request(number, "pushed", NEW, **sort))
             for number, sort in sorts.items()
         }
         assert await self.ask(forge, api) == told

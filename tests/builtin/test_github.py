@@ -140,9 +140,16 @@ def test_a_deleted_tag_changes_nothing() -> None:
         assert isinstance(read(delivery), Ignored)
 
 
-@pytest.mark.parametrize("action", ["labeled", "unlabeled"])
-def test_labels(action: str) -> None:
-    event = read(SENDER.pull_request(42, action, NEW, labels=["deploy"]))
+@pytest.mark.parametrize(
+    ("action", "label", "added"),
+    [
+        ("labeled", "deploy", frozenset({"deploy"})),
+        ("labeled", "", None),
+        ("unlabeled", "bug", frozenset()),
+    ],
+)
+def test_labels(action: str, label: str, added: frozenset[str] | None) -> None:
+    event = read(SENDER.pull_request(42, action, NEW, labels=["deploy"], label=label))
     assert event == PullRequestChanged(
         repository=REPOSITORY,
         ref=Ref.pull_request(42),
@@ -151,6 +158,7 @@ def test_labels(action: str) -> None:
         labels=frozenset({"deploy"}),
         relabelled=True,
         updated_at=UPDATED,
+        added=added,
     )
 
 

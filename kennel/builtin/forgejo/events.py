@@ -1,6 +1,7 @@
 """What follows from what Forgejo and Gitea send."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from kennel.builtin.forgejo import payload as sent
 from kennel.domain import (
@@ -93,8 +94,13 @@ def _pull_request(forge: str, text: bytes) -> Event:
     pull = webhook.decode(sent.PullRequestEvent, text).pull_request
     if pull.state == "closed":
         return Ignored(reason=f"{ref} is closed: nothing of it is deployed")
-    relabelled = event.action in LABELLED
-    return _changed(repository, ref, pull, event.repository.id, relabelled=relabelled)
+    return replace(
+        _changed(repository, ref, pull, event.repository.id),
+        opened=event.action == "opened",
+        reopened=event.action == "reopened",
+        retargeted=_retargeted(event),
+        relabelled=event.action in LABELLED,
+    )
 
 
 def listed(repository: Repository, pulls: Iterable[sent.Listed]) -> list[PullRequestChanged]:
@@ -105,14 +111,13 @@ def listed(repository: Repository, pulls: Iterable[sent.Listed]) -> list[PullReq
             webhook.pull_request(pull.number, where="number"),
             pull,
             pull.base.repo.id,
-            relabelled=False,
         )
         for pull in pulls
     ]
 
 
 def _changed(
-    repository: Repository, ref: Ref, pull: sent.PullRequest, base: int, *, relabelled: bool
+    repository: Repository, ref: Ref, pull: sent.PullRequest, base: int
 ) -> PullRequestChanged:
     """Return what a pull request says. `base`: the repository that it is to be merged into."""
     return PullRequestChanged(
@@ -121,7 +126,6 @@ def _changed(
         commit=webhook.commit(pull.head.sha, where="pull_request.head.sha"),
         trusted=_trusted(pull, base),
         labels=frozenset(label.name for label in pull.labels or ()),
-        relabelled=relabelled,
         updated_at=webhook.moment(pull.updated_at),
     )
 

@@ -1,6 +1,7 @@
 """What follows from what GitHub sends."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from kennel.builtin.github import payload as sent
 from kennel.domain import (
@@ -66,11 +67,17 @@ def _pull_request(text: bytes) -> Event:
         return PullRequestClosed(repository=repository, ref=ref, updated_at=closed_at)
     if event.action not in PUSHED | LABELLED and not _retargeted(event):
         return Ignored(reason=f"{ref}: nothing follows from {webhook.shown(event.action)}")
-    pull = webhook.decode(sent.PullRequestEvent, text).pull_request
-    if pull.state == "closed":
+    told = webhook.decode(sent.PullRequestEvent, text)
+    if told.pull_request.state == "closed":
         return Ignored(reason=f"{ref} is closed: nothing of it is deployed")
-    relabelled = event.action in LABELLED
-    return _changed(repository, ref, pull, event.repository.id, relabelled=relabelled)
+    return replace(
+        _changed(repository, ref, told.pull_request, event.repository.id),
+        opened=event.action == "opened",
+        reopened=event.action == "reopened",
+        retargeted=_retargeted(event),
+        relabelled=event.action in LABELLED,
+        added=_added(event.action, told.label),
+    )
 
 
 def listed(repository: Repository, pulls: Iterable[sent.Listed]) -> list[PullRequestChanged]:
@@ -81,14 +88,13 @@ def listed(repository: Repository, pulls: Iterable[sent.Listed]) -> list[PullReq
             webhook.pull_request(pull.number, where="number"),
             pull,
             pull.base.repo.id,
-            relabelled=False,
         )
         for pull in pulls
     ]
 
 
 def _changed(
-    repository: Repository, ref: Ref, pull: sent.PullRequest, base: int, *, relabelled: bool
+    repository: Repository, ref: Ref, pull: sent.PullRequest, base: int
 ) -> PullRequestChanged:
     """Return what a pull request says. `base`: the repository that it is to be merged into."""
     return PullRequestChanged(
@@ -97,9 +103,15 @@ def _changed(
         commit=webhook.commit(pull.head.sha, where="pull_request.head.sha"),
         trusted=_trusted(pull, base),
         labels=frozenset(label.name for label in pull.labels or ()),
-        relabelled=relabelled,
         updated_at=webhook.moment(pull.updated_at),
     )
+
+
+def _added(action: str, label: sent.Label | None) -> frozenset[str] | None:
+    """Return the labels that were set just now, None where that is not told."""
+    if action not in LABELLED or label is None:
+        return None
+    return frozenset({label.name} if action == "labeled" else ())
 
 
 def _retargeted(event: sent.PullRequestAction) -> bool:

@@ -93,7 +93,10 @@ class PullRequestAction(msgspec.Struct, frozen=True):
 
 
 class PullRequestEvent(msgspec.Struct, frozen=True):
+    """`label`: the one that was set or removed."""
+
     pull_request: PullRequest
+    label: Label | None = None
 
 
 class Ping(msgspec.Struct, frozen=True):
