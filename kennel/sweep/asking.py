@@ -1,7 +1,7 @@
 """Ask a project's repository, and its forge, which refs there are."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -31,6 +31,11 @@ class Asking:
         self.patience = Patience(every)
         self.problems: dict[int, str] = {}
 
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget every other project."""
+        self.patience.keep(numbers)
+        self.problems = {key: text for key, text in self.problems.items() if key in numbers}
+
     async def see(self, project: Project, *, pulls: bool, at_once: bool = False) -> Seen:
         """Return what there is. `pulls`: whether pull requests of it are known.
 
@@ -52,6 +57,7 @@ class Asking:
         """Return the open pull requests, None if that cannot be told."""
         forge = self._forges.get(project.forge)
         if forge is None or project.token is None:
+            self.problems.pop(project.id, None)
             return None
         if not self.patience.is_due(project.id) and not at_once:
             return None

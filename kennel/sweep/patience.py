@@ -20,8 +20,10 @@ class Patience:
     def is_due(self, number: int) -> bool:
         """Return whether somebody is asked in this round. To be called once in each."""
         left = self._out.get(number, 0)
+        if left <= 0:
+            return True
         self._out[number] = left - 1
-        return left <= 0
+        return False
 
     def failed(self, number: int) -> None:
         """Note that there was no answer."""

@@ -79,10 +79,14 @@ class Sweeper:
         await self._remote.prepare()
         while True:
             try:
-                await self._look_at(await self._due())
+                await self.round()
             except Exception:  # such as a database that is away: the next look may go well
                 log.exception("cannot look at the repositories")
             await asyncio.sleep(self._every)
+
+    async def round(self) -> list[Found]:
+        """Look at every repository but those that have not answered lately."""
+        return await self._look_at(await self._due())
 
     async def sweep(self, project: str | None = None, *, force: bool = False) -> list[Found]:
         """Look at a project's repository, or at all, even if they did not answer lately.
@@ -97,7 +101,7 @@ class Sweeper:
         there = await self._store.read(partial(_chosen, name=None))
         numbers, names = {one.id for one in there}, {one.name for one in there}
         self._patience.keep(numbers)
-        self._asking.patience.keep(numbers)
+        self._asking.keep(numbers)
         self._absent = {key: refs for key, refs in self._absent.items() if key in numbers}
         self.last = {name: problem for name, problem in self.last.items() if name in names}
         return [one for one in there if self._patience.is_due(one.id)]
@@ -105,7 +109,6 @@ class Sweeper:
     async def _look_at(
         self, chosen: Sequence[Project], *, by_hand: bool = False, force: bool = False
     ) -> list[Found]:
-        await self._empty_inbox()
         look = partial(self._look, by_hand=by_hand, force=force)
         return list(await asyncio.gather(*(look(project) for project in chosen)))
 
@@ -156,7 +159,9 @@ class Sweeper:
         return Found(
             project=project.name,
             repairs=[*done, *_held(project, repairs)],
-            problem="; ".join(filter(None, (self._asking.problems.get(project.id), repairs.why))),
+            problem="; ".join(
+                filter(None, (self._asking.problems.get(project.id), _why(project, seen, repairs)))
+            ),
         )
 
     def _decided(
@@ -223,6 +228,15 @@ def _chosen(db: Connection, name: str | None) -> list[Project]:
 
 def _has_pulls(known: Known) -> bool:
     return any(ref.kind is RefKind.PULL_REQUEST for ref in known.wanted)
+
+
+def _why(project: Project, seen: Seen, repairs: Repairs) -> str:
+    """Return why something is held, and what to do about it."""
+    if not repairs.why:
+        return ""
+    if not seen.heads:
+        return f"{repairs.why}; `kennel projects remove {project.name}` would"
+    return f"{repairs.why}. If that is right: `kennel sweep {project.name} --force`"
 
 
 def _held(project: Project, repairs: Repairs) -> list[Repair]:
