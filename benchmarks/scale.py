@@ -21,6 +21,9 @@ class Scale:
     """Requests a second during the redeploys."""
     resident: int = 300
     """Deployments when memory is measured."""
+    repositories: int = 50
+    refs: int = 20
+    """Of each repository that is swept."""
 
 
 TINY = Scale(
@@ -33,4 +36,6 @@ TINY = Scale(
     redeploys=1,
     rate=20,
     resident=3,
+    repositories=2,
+    refs=3,
 )

@@ -22,6 +22,10 @@ KEYS: Mapping[str, set[str]] = {
     "units": {"units", "process", "systemd"},
     "push": {"systemd", "process"},
     "redeploys": {"systemd", "process"},
+    "sweep": {
+        *("repositories", "refs", "first_ms", "same_ms", "same_worst_ms", "moved_ms"),
+        "fetches_ms",
+    },
     "memory": {"deployments", "at_start", "kennel", "caddy"},
 }
 NEED_SYSTEMD = {"passes", "memory"}

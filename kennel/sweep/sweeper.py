@@ -202,7 +202,7 @@ class Sweeper:
         """Count what was done, say so, and wake who goes on with it."""
         self.repairs += len(done)
         for one in done:
-            log.warning("no webhook told of this", tenant=one.tenant, outcome=one.why)
+            log.info("no webhook told of this", tenant=str(one.tenant), outcome=one.why)
         if done:
             self._changed()
         if any(one.kind == "gone" for one in done):
