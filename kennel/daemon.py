@@ -171,7 +171,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         providers = await opened(settings, ports, stack)
         reconciler = _reconciler(settings, store, providers, registry)
         stack.push_async_callback(reconciler.stop)
-        residents = KnownResidents(store, reconciler)
+        residents = KnownResidents(store, reconciler, policy(settings))
         await stack.enter_async_context(
             Waker(settings.waker_socket, residents, group=providers.router.group)
         )
@@ -184,6 +184,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             changed=worker.wake,
             gone=reconciler.wake,
             registered=registry.load,
+            label=settings.previews.approval_label,
             arrived=arrived,
         )
         yield Parts(

@@ -1,12 +1,13 @@
 """Who lives at which host, and how they are woken: it stands behind `kennel.waker`."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from kennel.domain import Tenant, Upstream
-from kennel.lifecycle import Fate
-from kennel.plan import Generation, Wanted
+from kennel.lifecycle import Fate, fate_of
+from kennel.plan import Generation, Policy, Wanted
 from kennel.reconcile import Reconciler
 from kennel.store import Store, tenants
 from kennel.waker import NotWoken, Resident
@@ -18,9 +19,11 @@ SOON = 5.0
 class KnownResidents:
     """Answers the waker from what the reconciler saw last, and wakes through the store."""
 
-    def __init__(self, store: Store, reconciler: Reconciler) -> None:
+    def __init__(self, store: Store, reconciler: Reconciler, policy: Policy) -> None:
         self._store = store
         self._reconciler = reconciler
+        self._policy = policy
+        self._waking = asyncio.Lock()
         self._listed: Sequence[Wanted] = ()
         self._by_host: Mapping[str, tuple[Wanted, str]] = {}
 
@@ -67,7 +70,23 @@ class KnownResidents:
             if service.retired_at is None and service.port is not None:
                 return Upstream(port=service.port)
             self._refuse(mine)
-            await news.wait()
+            if self._sleeps(mine):  # or fell asleep again while somebody was on the way
+                await self._wake_once(mine)
+            else:
+                await news.wait()
+
+    def _sleeps(self, wanted: Wanted) -> bool:
+        """Return whether it sleeps, and will until somebody visits it."""
+        record = wanted.record
+        terms = self._policy.terms_of(record.tenant)
+        return fate_of(record, terms, now=time.time()) is Fate.ASLEEP
+
+    async def _wake_once(self, wanted: Wanted) -> None:
+        """Wake a tenant unless somebody else has by now."""
+        async with self._waking:
+            now = await self._reconciler.wanted()
+            if any(one.record.id == wanted.record.id and self._sleeps(one) for one in now):
+                await self.wake(wanted.record.tenant)
 
     def _refuse(self, wanted: Wanted) -> None:
         """Raise NotWoken if it will not be woken as things are."""

@@ -20,7 +20,9 @@ GOING: tuple[Place, ...] = ("route-closed", "resources-removed", "tenant-forgott
 """Places that only a ref that goes passes."""
 STOPPING: tuple[Place, ...] = ("unit-stopped", "generations-dropped")
 """Places that whatever ends passes."""
-COMING = tuple(place for place in PLACES if place not in {*GOING, *STOPPING})
+RESTING: tuple[Place, ...] = ("requests-to-waker", "rest-recorded")
+"""Places that only a ref that falls asleep, or is stopped, passes."""
+COMING = tuple(place for place in PLACES if place not in {*GOING, *STOPPING, *RESTING})
 
 
 def refs(scene: "Scene") -> set[str]:
@@ -116,3 +118,23 @@ def test_a_removal_cut_off_at_every_place_in_turn_comes_to_its_end(still_scene: 
     scene.eventually(lambda: refs(scene) == {"main"}, "the ref is forgotten")
     scene.live("one")
     scene.settle()
+
+
+def test_a_ref_that_was_cut_off_while_it_is_stopped_comes_to_rest_and_starts_again(
+    scene: "Scene",
+) -> None:
+    repository = scene.repository()
+    repository.push()
+    scene.live("one")
+    for place in (*RESTING, "unit-stopped"):
+        scene.end()
+        scene.start(KENNEL_CRASH_AT=place)
+        scene.live("one")
+        scene.daemon.stop("shop", "main")
+        scene.eventually(scene.has_died, f"it reaches {place}")
+        scene.start()
+        scene.eventually(lambda: not scene.services(), "its service is stopped")
+        assert {d.state for d in scene.status("shop") if d.kind == "service"} == {"stopped"}
+        scene.daemon.start("shop", "main")
+        scene.live("one")
+        scene.settle()

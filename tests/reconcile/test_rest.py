@@ -13,6 +13,7 @@ from kennel.domain.record import TenantRecord
 from kennel.domain.route import digest_of
 from kennel.errors import Unavailable
 from kennel.lifecycle import Fate, Terms
+from kennel.plan import Policy
 from kennel.residents import KnownResidents
 from kennel.store import departures, tenants
 from kennel.waker import NotWoken
@@ -33,7 +34,12 @@ async def record(town: "Town", ref: Ref = PULL) -> TenantRecord:
 
 async def change(town: "Town", ref: Ref = PULL, **values: object) -> None:
     number = (await record(town, ref)).id
-    await town.store.write(partial(tenants.change, tenant_id=number, **values))
+    await town.store.write(lambda db: tenants.change(db, number, **values))
+
+
+def residents_of(town: "Town") -> KnownResidents:
+    policy = Policy(drain=0.0, terms_of=lambda _: town.terms)
+    return KnownResidents(town.store, town.reconciler, policy)
 
 
 async def idle(town: "Town", seconds: float, ref: Ref = PULL) -> None:
@@ -82,16 +88,20 @@ async def test_who_is_asked_for_wakes_with_the_same_port(napping: "Town") -> Non
     before = await napping.live(PULL)
     await idle(napping, 61)
     await passes(napping)
-    residents = KnownResidents(napping.store, napping.reconciler)
+    residents = residents_of(napping)
     found = residents.find("shop-pr-42.example.net")
     assert found is not None
     assert (str(found.key), found.stopped) == ("shop/pr-42:api", False)
     waiting = asyncio.create_task(residents.awake(SHOP, "api"))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
     assert not waiting.done()
-    await residents.wake(SHOP)
+    writes = napping.store.changes
+    crowd = [asyncio.create_task(residents.awake(SHOP, "api")) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    assert napping.store.changes == writes, "one of them was enough"
     await passes(napping)
-    assert str(await asyncio.wait_for(waiting, 5)) == before["api"]
+    everybody = await asyncio.wait_for(asyncio.gather(waiting, *crowd), 5)
+    assert {str(upstream) for upstream in everybody} == {before["api"]}
     assert len(await napping.units()) == 1
     assert (await napping.reconciler.look()).plan.is_empty
 
@@ -163,7 +173,7 @@ async def test_a_stopped_preview_is_not_woken_by_a_visitor_and_starts_by_hand(
     await change(napping, stopped=True)
     await passes(napping)
     assert await napping.units() == set()
-    residents = KnownResidents(napping.store, napping.reconciler)
+    residents = residents_of(napping)
     found = residents.find("shop-pr-42.example.net")
     assert found is not None
     assert found.stopped
