@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 from sqlalchemy.engine import Connection
 
+from kennel import pulls
 from kennel.crashpoint import reached
 from kennel.domain import (
     Environment,
@@ -52,7 +53,7 @@ def is_allowed(full_name: str, allow: tuple[str, ...]) -> bool:
 
 
 class Outcome(NamedTuple):
-    """What became of a delivery, for people, and whether a ref is gone."""
+    """What became of a delivery, for people, and whether something may have to be taken away."""
 
     text: str
     gone: bool = False
@@ -64,7 +65,7 @@ class Intake:
 
     `changed` is called when there may be something new to build, or nobody wants what is being
     built; `gone` when there may be something to take away; then `registered`, since a project may
-    be new or have another name.
+    be new or have another name. `label`: the one that approves of pull requests from forks.
     """
 
     store: Store
@@ -73,6 +74,7 @@ class Intake:
     changed: Callable[[], None]
     gone: Callable[[], None]
     registered: Callable[[], Awaitable[None]]
+    label: str
     _wake: asyncio.Event
 
     @classmethod
@@ -85,11 +87,12 @@ class Intake:
         changed: Callable[[], None],
         gone: Callable[[], None],
         registered: Callable[[], Awaitable[None]],
+        label: str = "",
         arrived: asyncio.Event | None = None,
     ) -> "Intake":
         """Prepare. `arrived`: is set when there is something in the inbox."""
         wake = arrived or asyncio.Event()
-        return cls(store, forges, allow, changed, gone, registered, wake)
+        return cls(store, forges, allow, changed, gone, registered, label, wake)
 
     def wake(self) -> None:
         """Say that something was put into the inbox."""
@@ -148,11 +151,23 @@ class Intake:
         ends = isinstance(event, (RefDeleted, PullRequestClosed))
         if ends and inbox.is_repeated(db, delivery.id):  # the ref may be back by now
             return Outcome("ignored: that it is gone came in before")
-        return Outcome(apply(db, event, allow=self.allow, now=now), gone=ends)
+        text = apply(db, event, allow=self.allow, now=now, label=self.label)
+        may_withdraw = isinstance(event, PullRequestChanged) and not event.trusted
+        return Outcome(text, gone=ends or may_withdraw)
 
 
-def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -> str:
-    """Do what follows from an event. Return what that was, for people."""
+def apply(
+    db: Connection,
+    event: Event,
+    *,
+    allow: tuple[str, ...],
+    now: float,
+    label: str | None = None,
+) -> str:
+    """Do what follows from an event. Return what that was, for people.
+
+    `label`: the one that approves of pull requests; None: nothing is to be learnt from labels.
+    """
     if isinstance(event, Ping):
         return f"ping: {event.about}"
     if isinstance(event, Ignored):
@@ -160,15 +175,21 @@ def apply(db: Connection, event: Event, *, allow: tuple[str, ...], now: float) -
     project = _project(db, event.repository, allow=allow, now=now)
     if isinstance(project, str):
         return project
-    return apply_to(db, project, event, now=now)
+    return apply_to(db, project, event, now=now, label=label)
 
 
-def apply_to(db: Connection, project: Project, event: OfARef, *, now: float) -> str:
+def apply_to(
+    db: Connection, project: Project, event: OfARef, *, now: float, label: str | None = None
+) -> str:
     """Do what follows for a project from what happened to a ref of it. Return what that was.
 
-    Nothing is learnt of the project from the event's repository.
+    Nothing is learnt of the project from the event's repository. `label`: as of `apply`.
     """
-    if isinstance(event, (RefDeleted, PullRequestClosed)):
+    if isinstance(event, PullRequestChanged):
+        return pulls.changed(db, project, event, label=label, now=now)
+    if isinstance(event, PullRequestClosed):
+        return pulls.closed(db, project, event, now=now)
+    if isinstance(event, RefDeleted):
         return _gone(db, project, event.ref, now)
     return _changed(db, project, event, now)
 
@@ -202,26 +223,18 @@ def _gone(db: Connection, project: Project, ref: Ref, now: float) -> str:
     return f"ignored: nothing was deployed for {project.name}/{ref}"
 
 
-def _changed(
-    db: Connection, project: Project, event: RefChanged | PullRequestChanged, now: float
-) -> str:
-    trusted = True
-    if isinstance(event, PullRequestChanged):
-        if event.relabelled:
-            return "ignored: only labels changed"
-        if not event.trusted:
-            return f"{project.name}/{event.ref} is not built: its head is not in the repository"
+def _changed(db: Connection, project: Project, event: RefChanged, now: float) -> str:
     if not project.previews and environment_of(event.ref) is Environment.PREVIEW:
         return f"ignored: previews are off for {project.name}"
     is_back = tenants.seen(
-        db, project_id=project.id, ref=event.ref, trusted=trusted, now=now, head=event.commit
+        db, project_id=project.id, ref=event.ref, trusted=True, now=now, head=event.commit
     )
     build = builds.queue(
         db,
         project_id=project.id,
         ref=event.ref,
         commit=event.commit,
-        trusted=trusted,
+        trusted=True,
         now=now,
         again=is_back,
     )

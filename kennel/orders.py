@@ -104,7 +104,7 @@ class Orders:
         if record.trusted:
             raise Conflict(f"{record.tenant} needs no approval: its head is in the repository")
         if order.withdraw:
-            await self._write(partial(withdraw, record=record))
+            await self._write(partial(withdraw, record=record, now=time.time()))
             return f"no new commit of {record.tenant} is built without approval"
         commit = _chosen_commit(record, order.commit)
 

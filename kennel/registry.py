@@ -3,6 +3,7 @@
 The daemon is the only one who writes to its store, so what is in memory is what is in there.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from kennel.errors import ConfigError, Conflict
 from kennel.intake import is_allowed
 from kennel.plugin.settings import read_secret
 from kennel.settings import ProjectTable, Settings
-from kennel.store import Store, projects
+from kennel.store import Store, projects, tenants
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class Registry:
             (one, _changes(one, tables[one.name])) for one in self._projects if one.name in tables
         ]
         if any(changes for _, changes in told):
-            await self._store.write(partial(_configure, told=told))
+            await self._store.write(partial(_configure, told=told, now=time.time()))
             self._projects = await self._store.read(projects.every)
         shared: list[tuple[str | None, Secret]] = [(None, self._shared)] if self._shared else []
         self._keys = shared + [own for one in self._projects if (own := _own_key(one))]
@@ -113,7 +114,7 @@ def _register(db: Connection, name: str, table: ProjectTable, now: float) -> Non
                 project=name,
                 repository=project.full_name,
             )
-        _configure(db, [(project, _changes(project, table))])
+        _configure(db, [(project, _changes(project, table))], now)
     elif table.url:
         try:
             projects.register(
@@ -134,10 +135,15 @@ def _register(db: Connection, name: str, table: ProjectTable, now: float) -> Non
             raise ConfigError(f"kennel.toml: [projects.{name}]: {error}") from error
 
 
-def _configure(db: Connection, told: Sequence[tuple[Project, dict[str, object]]]) -> None:
+def _configure(
+    db: Connection, told: Sequence[tuple[Project, dict[str, object]]], now: float
+) -> None:
+    """Note what kennel.toml says. Where previews are off by now, those that are there go."""
     for project, changes in told:
         if changes:
             projects.configure(db, project, **changes)
+        if not changes.get("previews", project.previews):
+            tenants.leave_previews(db, project_id=project.id, now=now)
 
 
 def _meant(table: ProjectTable) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Row
 from kennel.domain import Repository, names
 from kennel.domain.record import Project
 from kennel.errors import Conflict, NotFound
-from kennel.store.tables import projects
+from kennel.store.tables import departures, projects
 
 
 def _record(row: Row[Any]) -> Project:
@@ -150,7 +150,12 @@ def _free_name(db: Connection, wanted: str | None, full_name: str) -> str:
 
 
 def configure(db: Connection, project: Project, **values: object) -> None:
-    """Set what the operator's kennel.toml says of a project."""
+    """Set what the operator's kennel.toml says of a project.
+
+    Of one that was removed and is there again it is forgotten that its refs left.
+    """
+    if project.removed and values.get("removed") is False:
+        db.execute(sa.delete(departures).where(departures.c.project_id == project.id))
     db.execute(sa.update(projects).where(projects.c.id == project.id).values(**values))
 
 

@@ -70,8 +70,10 @@ tenants = Table(
     # The newest commit heard of. The commit that may be built though it is not trusted, or "*".
     Column("head", String(64), nullable=False, server_default=""),
     Column("approved", String(64), nullable=False, server_default=""),
-    # Whether it had the label that approves when it was heard of last.
+    # Whether it had the label that approves when it was heard of last; and of when that news was,
+    # by the forge's clock, where it told: what is older came in late.
     Column("labelled", Boolean, nullable=False, server_default=false()),
+    Column("heard_at", Float),
     Column("created_at", Float, nullable=False),
     Column("active_at", Float, nullable=False),
     UniqueConstraint("project_id", "ref"),

@@ -35,6 +35,7 @@ def record(row: Row[Any]) -> TenantRecord:
         head=row.head,
         approved=row.approved,
         labelled=row.labelled,
+        heard_at=row.heard_at,
     )
 
 
@@ -57,8 +58,15 @@ def known(db: Connection, tenant: Tenant) -> TenantRecord:
     raise NotFound(f"nothing is known of {tenant}: `kennel status {tenant.project}` lists its refs")
 
 
-RETURNED = {"confirmed": False, "purged": False, "stopped": False}
-"""What was decided of a ref that was gone, and does not hold for one that is back."""
+RETURNED = {
+    "confirmed": False,
+    "purged": False,
+    "stopped": False,
+    "approved": "",
+    "labelled": False,
+    "heard_at": None,
+}
+"""What was decided or known of a ref that was gone, and does not hold for one that is back."""
 
 
 def seen(
@@ -150,6 +158,38 @@ def _has_anything(db: Connection, tenant_id: int, project_id: int, ref: Ref) -> 
         sa.select(t.c.tenant_id).where(t.c.tenant_id == tenant_id) for t in (generations, hosts)
     ]
     return any(db.execute(query.limit(1)).first() for query in (built, *held))
+
+
+def is_served(db: Connection, tenant_id: int) -> bool:
+    """Return whether anything of a ref is live or on its way."""
+    mine = (build_rows.c.project_id == tenants.c.project_id, build_rows.c.ref == tenants.c.ref)
+    coming = build_rows.c.state.in_(("queued", "building", "built"))
+    query = sa.select(tenants.c.id).where(
+        tenants.c.id == tenant_id,
+        sa.or_(
+            sa.exists().where(deployments.c.tenant_id == tenants.c.id),
+            sa.exists().where(*mine, coming),
+        ),
+    )
+    return db.execute(query).first() is not None
+
+
+def leave_previews(db: Connection, *, project_id: int, now: float) -> None:
+    """Note that no preview of a project is to be there.
+
+    That they left is not remembered: they come back with the next look at the repository once
+    previews are on again.
+    """
+    mine = sa.select(tenants.c.ref).where(
+        tenants.c.project_id == project_id,
+        tenants.c.environment == Environment.PREVIEW.value,
+        tenants.c.wanted,
+    )
+    refs = [Ref(name) for name in db.scalars(mine)]
+    for ref in refs:
+        reason = "previews are off for the project"
+        gone(db, project_id=project_id, ref=ref, now=now, reason=reason, confirmed=True)
+        departures.forget(db, project_id=project_id, ref=ref)
 
 
 def forget(db: Connection, tenant_id: int) -> bool:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from kennel.domain import Manifest, Ref, Repository, Service, Tenant
 from kennel.domain.record import Project, TenantRecord
 from kennel.errors import Conflict
-from kennel.store import Store, builds, hosts, projects, releases, tenants
+from kennel.store import Store, builds, departures, hosts, projects, releases, tenants
 from kennel.store.tables import builds as build_rows
 from kennel.store.tables import generations
 
@@ -133,12 +133,15 @@ class TestProjects:
             projects.remove(db, "shop")
             tenants.leave(db, project_id=shop.id, now=3.0)
             assert tenants.forget_projects(db) == []
+            assert set(departures.of_project(db, shop.id)) == {MAIN}
 
         await store.write(remove)
         again = await add_project(store, clone_url="https://y", previews=False)
         assert (again.id, again.name, again.removed) == (shop.id, "shop", False)
         assert (again.clone_url, again.token, again.previews) == ("https://y", None, False)
         assert again.forge_id == "7"
+        left = await store.read(partial(departures.of_project, project_id=shop.id))
+        assert left == {}, "its refs are built again when the repository is looked at"
 
     async def test_it_keeps_its_name(self, store: Store) -> None:
         shop = await add_project(store)

@@ -45,6 +45,7 @@ def _add_to_tenants() -> None:
         sa.Column("head", sa.String(length=64), nullable=False, server_default=""),
         sa.Column("approved", sa.String(length=64), nullable=False, server_default=""),
         sa.Column("labelled", sa.Boolean(), nullable=False, server_default=no),
+        sa.Column("heard_at", sa.Float(), nullable=True),
     ]
     with op.batch_alter_table("tenants") as batch_op:
         for column in columns:

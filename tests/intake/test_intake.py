@@ -1,95 +1,25 @@
 """From deliveries to builds and ends of refs."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
-from kennel.builtin.forgejo.forge import Forgejo
-from kennel.domain import Environment, Ref, Tenant
-from kennel.domain.delivery import NewDelivery
-from kennel.domain.record import Build, TenantRecord
-from kennel.intake import Intake, is_allowed
+from kennel.domain import Environment
+from kennel.intake import is_allowed
 from kennel.plugin import Delivery
-from kennel.store import Store, builds, inbox, projects, tenants
-from kennel.store.tables import builds as build_rows
-from kennel.testing.deliveries import ForgejoSender
+from kennel.store import builds, inbox, projects
+
+if TYPE_CHECKING:
+    from tests.intake.conftest import Desk
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
-MAIN = Ref.branch("main")
 
 
-@dataclass
-class Desk:
-    """An intake, what it called, and ways to look at what came of it."""
-
-    store: Store
-    sender: ForgejoSender
-    intake: Intake
-    called: list[str] = field(default_factory=list)
-
-    async def put(self, *deliveries: Delivery, delivery_id: str = "") -> None:
-        new = [
-            NewDelivery(
-                forge="forgejo",
-                event="x",
-                delivery_id=delivery_id,
-                project="acme/shop",
-                headers=one.headers,
-                body=one.body,
-                received_at=1.0,
-            )
-            for one in deliveries
-        ]
-        await self.store.write(partial(inbox.add, new=new))
-
-    async def take(self, *deliveries: Delivery, delivery_id: str = "") -> str:
-        """Handle deliveries. Return what is said of the last one."""
-        await self.put(*deliveries, delivery_id=delivery_id)
-        await self.intake.drain()
-        [newest, *_] = await self.store.read(partial(inbox.recent, limit=1))
-        return str(newest.outcome)
-
-    async def builds(self) -> Sequence[Build]:
-        return await self.store.read(partial(builds.recent, limit=100))
-
-    async def tenants(self) -> dict[str, TenantRecord]:
-        return {str(one.tenant): one for one in await self.store.read(tenants.every)}
-
-    async def is_built(self) -> None:
-        """Let everything that waits be built, as a worker would."""
-        await self.store.write(
-            lambda db: db.execute(
-                sa.update(build_rows)
-                .where(build_rows.c.state == "queued")
-                .values(state="done", built_at=2.0)
-            )
-        )
-
-
-@pytest.fixture
-def desk(sqlite_store: Store) -> Desk:
-    called: list[str] = []
-
-    async def registered() -> None:
-        called.append("registered")
-
-    intake = Intake.of(
-        sqlite_store,
-        {"forgejo": Forgejo()},
-        allow=("acme/*",),
-        changed=lambda: called.append("changed"),
-        gone=lambda: called.append("gone"),
-        registered=registered,
-    )
-    return Desk(sqlite_store, ForgejoSender(secret="s"), intake, called)
-
-
-async def test_a_push_is_a_build_and_registers_its_repository(desk: Desk) -> None:
+async def test_a_push_is_a_build_and_registers_its_repository(desk: "Desk") -> None:
     assert desk.sender.full_name.startswith("acme/")
     assert await desk.take(desk.sender.pushed("main", ONE, TWO)) == "build 1 of shop/main"
     [build] = await desk.builds()
@@ -98,14 +28,14 @@ async def test_a_push_is_a_build_and_registers_its_repository(desk: Desk) -> Non
     assert desk.called == ["changed", "registered"]
 
 
-async def test_the_same_push_again_changes_nothing(desk: Desk) -> None:
+async def test_the_same_push_again_changes_nothing(desk: "Desk") -> None:
     push = desk.sender.pushed("main", ONE, TWO)
     await desk.take(push)
     assert await desk.take(push) == "shop/main has 222222222222 already"
     assert len(await desk.builds()) == 1
 
 
-async def test_a_repository_that_is_not_allowed_is_not_registered(desk: Desk) -> None:
+async def test_a_repository_that_is_not_allowed_is_not_registered(desk: "Desk") -> None:
     desk.sender = replace(desk.sender, full_name="eve/shop")
     assert await desk.take(desk.sender.pushed("main", ONE, TWO)) == (
         "ignored: eve/shop is not registered"
@@ -114,7 +44,7 @@ async def test_a_repository_that_is_not_allowed_is_not_registered(desk: Desk) ->
 
 
 async def test_one_that_cannot_be_handled_holds_up_nobody(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: "Desk", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it had begun to write is taken back; what came before and after it stays."""
     queue = builds.queue
@@ -140,20 +70,20 @@ async def test_one_that_cannot_be_handled_holds_up_nobody(
     assert set(await desk.tenants()) == {"shop/dev", "shop/staging"}
 
 
-async def test_nonsense_is_said_to_be(desk: Desk) -> None:
+async def test_nonsense_is_said_to_be(desk: "Desk") -> None:
     push = desk.sender.pushed("main", ONE, TWO)
     said = await desk.take(Delivery(headers=push.headers, body=b"{"))
     assert said.startswith("ignored: ")
     assert await desk.builds() == []
 
 
-async def test_a_branch_that_was_never_deployed_can_go(desk: Desk) -> None:
+async def test_a_branch_that_was_never_deployed_can_go(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     said = await desk.take(*desk.sender.deleted("fix", ONE))
     assert said == "ignored: nothing was deployed for shop/fix"
 
 
-async def test_a_branch_that_goes_takes_its_builds_with_it(desk: Desk) -> None:
+async def test_a_branch_that_goes_takes_its_builds_with_it(desk: "Desk") -> None:
     await desk.take(*desk.sender.created("fix", ONE))
     await desk.is_built()
     await desk.take(desk.sender.pushed("fix", ONE, TWO))
@@ -164,7 +94,7 @@ async def test_a_branch_that_goes_takes_its_builds_with_it(desk: Desk) -> None:
     assert "gone" in desk.called
 
 
-async def test_it_can_come_back_at_the_same_commit_while_it_is_taken_away(desk: Desk) -> None:
+async def test_it_can_come_back_at_the_same_commit_while_it_is_taken_away(desk: "Desk") -> None:
     await desk.take(*desk.sender.created("fix", ONE))
     await desk.is_built()
     await desk.take(*desk.sender.deleted("fix", ONE))
@@ -173,7 +103,7 @@ async def test_it_can_come_back_at_the_same_commit_while_it_is_taken_away(desk: 
     assert [build.state for build in await desk.builds()] == ["queued", "done"]
 
 
-async def test_an_end_that_is_delivered_again_ends_nothing(desk: Desk) -> None:
+async def test_an_end_that_is_delivered_again_ends_nothing(desk: "Desk") -> None:
     """GitHub delivers again under the same number, and not always in order."""
     await desk.take(*desk.sender.created("fix", ONE))
     await desk.is_built()
@@ -185,30 +115,7 @@ async def test_an_end_that_is_delivered_again_ends_nothing(desk: Desk) -> None:
     assert (await desk.tenants())["shop/fix"].wanted
 
 
-async def test_a_pull_request_of_the_repository_is_built(desk: Desk) -> None:
-    await desk.take(desk.sender.pull_request(7, "opened", ONE))
-    [build] = await desk.builds()
-    assert build.tenant == Tenant("shop", Ref.pull_request(7))
-    await desk.is_built()
-    await desk.take(desk.sender.pull_request(7, "closed", ONE))
-    assert not (await desk.tenants())["shop/pr-7"].wanted
-
-
-async def test_a_pull_request_of_somebody_else_is_not(desk: Desk) -> None:
-    said = await desk.take(desk.sender.pull_request(7, "opened", ONE, fork=True))
-    assert said == "shop/pr-7 is not built: its head is not in the repository"
-    assert await desk.builds() == []
-    assert await desk.tenants() == {}
-
-
-async def test_labels_build_nothing(desk: Desk) -> None:
-    await desk.take(desk.sender.pull_request(7, "opened", ONE))
-    said = await desk.take(desk.sender.pull_request(7, "labelled", TWO, labels=["x"]))
-    assert said == "ignored: only labels changed"
-    assert len(await desk.builds()) == 1
-
-
-async def test_a_branch_called_like_a_pull_request_is_another_thing(desk: Desk) -> None:
+async def test_a_branch_called_like_a_pull_request_is_another_thing(desk: "Desk") -> None:
     await desk.take(desk.sender.pull_request(5, "opened", ONE))
     await desk.take(*desk.sender.created("pr-5", TWO))
     await desk.is_built()
@@ -217,7 +124,7 @@ async def test_a_branch_called_like_a_pull_request_is_another_thing(desk: Desk) 
     assert (found["shop/pr-5"].wanted, found["shop/heads/pr-5"].wanted) == (True, False)
 
 
-async def test_without_previews_only_long_lived_branches_are_built(desk: Desk) -> None:
+async def test_without_previews_only_long_lived_branches_are_built(desk: "Desk") -> None:
     await desk.store.write(
         partial(
             projects.register,
@@ -233,14 +140,14 @@ async def test_without_previews_only_long_lived_branches_are_built(desk: Desk) -
     assert await desk.take(desk.sender.pushed("dev", ONE, TWO)) == "build 1 of shop/dev"
 
 
-async def test_a_project_that_is_being_removed_takes_nothing(desk: Desk) -> None:
+async def test_a_project_that_is_being_removed_takes_nothing(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     await desk.store.write(partial(projects.remove, name="shop"))
     said = await desk.take(desk.sender.pushed("main", TWO, THREE))
     assert said == "ignored: the project is being removed"
 
 
-async def test_nobody_takes_what_a_removed_project_left_by_its_name(desk: Desk) -> None:
+async def test_nobody_takes_what_a_removed_project_left_by_its_name(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     await desk.store.write(partial(projects.remove, name="shop"))
     desk.sender = replace(desk.sender, id=99)
@@ -251,7 +158,7 @@ async def test_nobody_takes_what_a_removed_project_left_by_its_name(desk: Desk) 
     assert project.removed
 
 
-async def test_a_renamed_repository_stays_the_same_project(desk: Desk) -> None:
+async def test_a_renamed_repository_stays_the_same_project(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     desk.sender = replace(desk.sender, full_name="acme/till")
     await desk.take(desk.sender.pushed("main", TWO, THREE))
@@ -259,7 +166,7 @@ async def test_a_renamed_repository_stays_the_same_project(desk: Desk) -> None:
     assert (project.name, project.full_name) == ("shop", "acme/till")
 
 
-async def test_who_takes_its_old_name_is_another_project(desk: Desk) -> None:
+async def test_who_takes_its_old_name_is_another_project(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     before = desk.sender.id
     desk.sender = replace(desk.sender, full_name="acme/till")
@@ -271,7 +178,7 @@ async def test_who_takes_its_old_name_is_another_project(desk: Desk) -> None:
 
 
 async def test_it_goes_on_when_the_database_was_away(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: "Desk", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, failures = desk.store.write, iter([1, 2])
 
@@ -291,7 +198,7 @@ async def test_it_goes_on_when_the_database_was_away(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_many_are_handled_at_once(desk: Desk) -> None:
+async def test_many_are_handled_at_once(desk: "Desk") -> None:
     await desk.put(*(desk.sender.pushed(f"b{n}", ONE, TWO) for n in range(250)))
     assert await desk.intake.drain() == 250
     assert len(await desk.store.read(partial(builds.recent, limit=1000))) == 250
