@@ -1,7 +1,8 @@
 """Keeps services from ports of this machine that are not their business.
 
-One table of nftables holds for all services, whoever starts or stops: a service costs nothing but
-a line that lets it reach itself. The table stays when Kennel stops, because services go on.
+One table of nftables holds for all services, whoever starts or stops: one service more is one
+element more, which says whose port is whose. The table stays when Kennel stops, because services go
+on.
 """
 
 import asyncio
@@ -9,14 +10,14 @@ import contextlib
 import grp
 import logging
 import pwd
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from kennel.builtin.systemd import nft
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.builtin.systemd.nft import Changes, NftError
-from kennel.builtin.systemd.ruleset import can_spare_others, parted, rules_for
+from kennel.builtin.systemd.ruleset import Users, can_spare_others, parted, rules_for
 from kennel.errors import ProviderError, Rejected, Unavailable
 from kennel.plugin import in_thread
 from kennel.plugin.settings import Host
@@ -44,16 +45,16 @@ ELSEWHERE = (
 
 
 class Firewall:
-    """The table of this Kennel's. `owners` answers with the user of each port's service."""
+    """The table of this Kennel's. `users` answers with whom it tells apart."""
 
     def __init__(
         self,
         config: SystemdConfig,
         host: Host,
-        owners: Callable[[], Awaitable[Mapping[int, int]]],
+        users: Callable[[], Awaitable[Users]],
     ) -> None:
         self._config = config
-        self._owners = owners
+        self._ask = users
         self._changes = Changes(self.wake)
         self._woken = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -183,21 +184,20 @@ class Firewall:
     async def _settle(self) -> None:
         """Make the table say what it should; write nothing where it does."""
         async with self._settling:
-            owners = await self._owners()
+            users = await self._ask()
             text, told = await self._look()
-            if text and text == self._text and told == owners:
-                return
             if text and text == self._text:
-                await self._write(self._rules.grants(owners))
+                if told != users:
+                    await self._write(self._rules.changed(users))
                 return
             if self._text:
                 log.warning("somebody changed table inet %s: written again", self._rules.table)
-            await self._write(self._rules.whole(owners))
+            await self._write(self._rules.whole(users))
             if not self._text:  # what was written, in nft's own words
                 self._text, _ = await self._look()
 
-    async def _look(self) -> tuple[str, Mapping[int, int]]:
-        """Return the table as it is, less what was counted, and the owners apart.
+    async def _look(self) -> tuple[str, Users]:
+        """Return the table as it is, less what was counted, and the users apart.
 
         "" if there is no table.
         """
@@ -206,7 +206,7 @@ class Firewall:
             return parted(await nft.run(self._program, *listing))
         except NftError as error:
             if "No such file or directory" in str(error):
-                return "", {}
+                return "", Users()
             raise
 
     async def _write(self, commands: str) -> None:
@@ -214,7 +214,7 @@ class Firewall:
 
     async def _take_away(self) -> None:
         with contextlib.suppress(NftError):  # whoever may not see it has not written it
-            if await self._has_program() and any(await self._look()):
+            if await self._has_program() and (await self._look())[0]:
                 await self._write(self._rules.nothing())
 
 

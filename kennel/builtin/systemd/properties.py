@@ -7,6 +7,7 @@ import errno
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from dbus_fast import Variant
 
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.domain import Limits, Unit
+from kennel.builtin.systemd.ruleset import Users
 
 MARK = "Kennel service "
 """How the description of every unit of ours begins: what has it not is somebody else's."""
@@ -62,7 +64,7 @@ OPTIONAL = frozenset(SANDBOX) | {*NEWER, *BINDING, "SystemCallErrorNumber"}
 """What is left out, with a line in the log, where a systemd does not know it."""
 
 USER = "kennel-"
-OWNER = re.compile(rf"{USER}[0-9]{{1,5}}")
+"""How the user of every unit begins: those of builds too."""
 
 ANY = 0
 """Of address families and protocols: all of them."""
@@ -138,7 +140,7 @@ class Orders:
             **_limits(unit.limits),
             **_sandbox(self._config),
             **_identity(unit),
-            **_binding(unit, self._closed),
+            **(_binding(unit, self._closed) if self._config.own_port_only else {}),
             **way,
         }
         return Order(f"{unit.name}.service", every)
@@ -167,7 +169,6 @@ def _description(unit: Unit) -> Variant:
 
 
 def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
-    command = [unit.command[0], list(unit.command), ["no-env-expand"]]
     return {
         "Description": _description(unit),
         "Slice": Variant("s", config.slice),
@@ -186,13 +187,18 @@ def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
 
 
 def _identity(unit: Unit) -> Properties:
-    """Name the user after the port, so that it can be told whose it is."""
-    return {} if unit.port is None else {"User": Variant("s", f"{USER}{unit.port}")}
+    """Name the user so that it can be told whose it is, and which port was given to it."""
+    own = unit.port or f"w{sha256(unit.name.encode()).hexdigest()[:12]}"
+    return {"User": Variant("s", f"{USER}{own}")}
 
 
-def owners(users: Iterable[tuple[int, str]]) -> Mapping[int, int]:
-    """Return the user of each port's service. `users`: numbers and names of dynamic users."""
-    return {int(name.removeprefix(USER)): number for number, name in users if OWNER.fullmatch(name)}
+def told_apart(users: Iterable[tuple[int, str]]) -> Users:
+    """Return which users are whose. `users`: numbers and names of dynamic users."""
+    ours = {name.removeprefix(USER): uid for uid, name in users if name.startswith(USER)}
+    return Users(
+        owners={int(own): uid for own, uid in ours.items() if own.isdecimal()},
+        ours=frozenset(ours.values()),
+    )
 
 
 def _binding(unit: Unit, closed: Sequence[range]) -> Properties:

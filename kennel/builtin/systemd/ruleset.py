@@ -1,7 +1,8 @@
 """Who may reach whom on this machine, as a table of nftables (man 8 nft).
 
-Only what begins a connection is looked at, and only if a service or a build begins it. Nothing
-asks for connection tracking: a machine that does without goes on doing so.
+A service or a build calls no port that is not its business, and answers on none but its own. Only
+the two packets that begin a connection are looked at. Nothing asks for connection tracking: a
+machine that does without goes on doing so.
 """
 
 import re
@@ -24,8 +25,21 @@ OTHERS = "system.slice"
 HERE = "fib daddr type { local, broadcast, multicast, anycast }"
 """Every address of this machine: 127.0.0.0/8, ::1, and those that others reach it by."""
 
-FIRST = "tcp flags & (fin | syn | rst | ack) == syn"
-"""The first packet of a connection, and no other."""
+CALL = "tcp flags & (fin | syn | rst | ack) == syn"
+ANSWER = "tcp flags & (fin | syn | rst | ack) == (syn | ack)"
+"""The first two packets of a connection, which are all that is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """Whom the table tells apart, at the moment.
+
+    `owners`: for each port, the user of the service that it was given to. `ours`: the users of
+    all that runs for some ref: services, workers, builds.
+    """
+
+    owners: Mapping[int, int] = field(default_factory=dict)
+    ours: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +59,26 @@ class Rules:
     builders: frozenset[int] = field(default_factory=frozenset)
     spares_others: bool = False
 
-    def whole(self, owners: Mapping[int, int]) -> str:
-        """Return the commands that put the whole table in place of the old one, in one step.
+    def whole(self, users: Users) -> str:
+        """Return the commands that put the whole table in place of the old one, in one step."""
+        return f"{self.nothing()}table inet {self.table} {{\n{self._body(users)}}}\n"
 
-        `owners`: the user of each port's service: it may reach itself.
-        """
-        return f"{self.nothing()}table inet {self.table} {{\n{self._body(owners)}}}\n"
-
-    def grants(self, owners: Mapping[int, int]) -> str:
-        """Return the commands that change the owners alone."""
-        own = f"inet {self.table} own"
-        added = f"add element {own} {{ {_pairs(owners)} }}\n" if owners else ""
-        return f"flush set {own}\n{added}"
+    def changed(self, users: Users) -> str:
+        """Return the commands that change the users alone."""
+        sets = {"own": _pairs(users.owners), "ours": _list(users.ours)}
+        flush = [f"flush set inet {self.table} {name}\n" for name in sets]
+        fill = [
+            f"add element inet {self.table} {name} {{ {elements} }}\n"
+            for name, elements in sets.items()
+            if elements
+        ]
+        return "".join([*flush, *fill])
 
     def nothing(self) -> str:
         """Return the commands after which there is no table, whether there was one or not."""
         return f"add table inet {self.table}\ndelete table inet {self.table}\n"
 
-    def _body(self, owners: Mapping[int, int]) -> str:
+    def _body(self, users: Users) -> str:
         parts = (
             _set("services", "uid", _span(self.services), "flags interval; "),
             _set("builders", "uid", _list(self.builders)),
@@ -70,20 +86,23 @@ class Rules:
                 "closed", PORT, ", ".join(map(_span, self.closed)), "flags interval; auto-merge; "
             ),
             _set("allowed", PORT, _list(self.allowed)),
-            _set("own", f"uid . {PORT}", _pairs(owners)),
+            _set("own", f"uid . {PORT}", _pairs(users.owners)),
+            _set("ours", "uid", _list(users.ours)),
             _chain("refused", "meta l4proto tcp counter reject with tcp reset", "counter reject"),
             _chain("builders", "th dport @allowed return", "th dport @closed jump refused"),
             _chain("services", *self._services()),
+            _chain("answers", "meta skuid . tcp sport @own return", "counter drop"),
             _chain(
-                "begins",
+                "calls",
                 f"meta skuid @services {HERE} jump services",
                 f"meta skuid @builders {HERE} jump builders",
             ),
             _chain(
                 "output",
                 "type filter hook output priority filter; policy accept;",
-                f"{FIRST} jump begins",
-                "meta l4proto udp jump begins",
+                f"{CALL} jump calls",
+                "meta l4proto udp jump calls",
+                f"{ANSWER} tcp sport @closed meta skuid @ours jump answers",
             ),
         )
         return "".join(parts)
@@ -96,9 +115,10 @@ class Rules:
         yield "jump refused" if self.strict else "th dport @closed jump refused"
 
 
-OWN = re.compile(r"(?ms)^\tset own \{.*?^\t\}\n")
+USERS = re.compile(r"(?ms)^\tset (own|ours) \{.*?^\t\}\n")
+ELEMENTS = re.compile(r"(?s)elements = \{(.*?)\}")
 PAIR = re.compile(r"(\d+) \. (\d+)")
-"""What `_pairs` writes, as nft lists it."""
+"""What nft lists of the sets that change, and in them."""
 
 PORT = "inet_service"
 MERGED = "flags interval; auto-merge; "
@@ -125,11 +145,15 @@ def _pairs(owners: Mapping[int, int]) -> str:
     return ", ".join(f"{uid} . {port}" for port, uid in sorted(owners.items()))
 
 
-def parted(listing: str) -> tuple[str, Mapping[int, int]]:
-    """Return what nft lists of a table without the owners, and the owners."""
-    own = OWN.search(listing)
-    pairs = PAIR.findall(own[0]) if own else ()
-    return OWN.sub("", listing), {int(port): int(uid) for uid, port in pairs}
+def parted(listing: str) -> tuple[str, Users]:
+    """Return what nft lists of a table without its users, and the users."""
+    inside = {found[1]: "".join(ELEMENTS.findall(found[0])) for found in USERS.finditer(listing)}
+    pairs = PAIR.findall(inside.get("own", ""))
+    ours = re.findall(r"\d+", inside.get("ours", ""))
+    users = Users(
+        owners={int(port): int(uid) for uid, port in pairs}, ours=frozenset(map(int, ours))
+    )
+    return USERS.sub("", listing), users
 
 
 def closed_ports(config: SystemdConfig, host: Host) -> Sequence[range]:

@@ -17,9 +17,9 @@ from kennel.builtin.systemd.environment import EnvironmentFiles, encode
 from kennel.builtin.systemd.failures import STEPS, Failures, ended
 from kennel.builtin.systemd.firewall import Firewall
 from kennel.builtin.systemd.jobs import Jobs
-from kennel.builtin.systemd.properties import Order, Orders, owners
+from kennel.builtin.systemd.properties import Order, Orders, told_apart
 from kennel.builtin.systemd.rows import SHAPE, UP, Found, has_our_shape, name_of
-from kennel.builtin.systemd.ruleset import closed_ports
+from kennel.builtin.systemd.ruleset import Users, closed_ports
 from kennel.builtin.systemd.units import LOST, STOPPED, Units
 from kennel.domain import Env, Secret, Unit, UnitState, UnitStatus
 from kennel.errors import ProviderError, Rejected, Unavailable
@@ -55,7 +55,7 @@ class SystemdSupervisor(Supervisor):
         self._bus = Bus(config.bus, on_signal=self._heard, on_loss=self._lost)
         self._units = Units(self._bus, self._jobs, self._failures, config)
         self._orders = Orders(config, self._files.path, closed_ports(config, host))
-        self._firewall = Firewall(config, host, self._owners)
+        self._firewall = Firewall(config, host, self._users)
 
     async def __aenter__(self) -> Self:
         await in_thread(self._files.prepare)
@@ -86,10 +86,9 @@ class SystemdSupervisor(Supervisor):
         except (ProviderError, TimeoutError):
             return True  # as far as anybody can tell
 
-    async def _owners(self) -> Mapping[int, int]:
-        """Return the user of each port's service."""
+    async def _users(self) -> Users:
         (users,) = await self._bus.call("GetDynamicUsers")
-        return owners(users)
+        return told_apart(users)
 
     async def check(self) -> None:
         """Ask for a unit that cannot be: whoever may not start units is told so first."""
