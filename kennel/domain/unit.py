@@ -57,7 +57,11 @@ class UnitState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStatus:
-    """A state and, where there is one, its reason (such as "exited with status 3")."""
+    """A state and, where there is one, its reason (such as "exited with status 3").
+
+    `restarts`: how often it failed and was started again, as far as the present Kennel has seen.
+    """
 
     state: UnitState
     reason: str = ""
+    restarts: int = 0

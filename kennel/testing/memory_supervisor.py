@@ -204,12 +204,14 @@ class MemorySupervisor(Supervisor):
     async def _keep(self, unit: MemoryUnit) -> None:
         """Run the program until it ends well; again when it fails, but not more than 5 times."""
         while unit.starts < 5:
-            unit.status = UnitStatus(state=UnitState.RUNNING)
+            unit.status = UnitStatus(state=UnitState.RUNNING, restarts=unit.starts)
             reason = await self._once(unit)
             if reason is None:
                 del self.host.units[unit.unit.name]
                 return
-            unit.status = UnitStatus(state=UnitState.RESTARTING, reason=reason)
+            unit.status = UnitStatus(
+                state=UnitState.RESTARTING, reason=reason, restarts=unit.starts
+            )
             await asyncio.sleep(self._delay)
         unit.status = UnitStatus(state=UnitState.FAILED, reason=unit.status.reason)
 

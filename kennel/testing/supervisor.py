@@ -183,7 +183,8 @@ class SupervisorContract(AtTimes, Once):
         await eventually(lambda: _another_run(unit, first["run"]))
         again = await ask(unit)
         assert {name: again["env"][name] for name in AWKWARD} == AWKWARD
-        assert (await supervisor.observe())[unit.name].state is UnitState.RUNNING
+        status = (await supervisor.observe())[unit.name]
+        assert (status.state, status.restarts) == (UnitState.RUNNING, 1)
 
     async def test_what_fails_all_the_time_is_given_up(
         self, supervisor: Supervisor, make_unit: MakeUnit

@@ -20,6 +20,7 @@ class Keeper:
         self._stage = stage
         self._config = stage.config
         self._starts: deque[float] = deque(maxlen=stage.config.start_limit)
+        self._restarts = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,13 +40,16 @@ class Keeper:
     async def _launch(self) -> None:
         self._starts.append(time.monotonic())
         await self._stage.launch()
-        self.status = UnitStatus(state=UnitState.RUNNING)
+        self.status = UnitStatus(state=UnitState.RUNNING, restarts=self._restarts)
 
     async def _keep(self) -> None:
         """Start the program again until it ends well or was started too often."""
         reason = await self._stage.ended()
         while reason and not self._exhausted():
-            self.status = UnitStatus(state=UnitState.RESTARTING, reason=reason)
+            self._restarts += 1
+            self.status = UnitStatus(
+                state=UnitState.RESTARTING, reason=reason, restarts=self._restarts
+            )
             await self._stage.note(f"{reason}; it is started again")
             await asyncio.sleep(self._delay())
             try:

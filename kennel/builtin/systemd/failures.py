@@ -44,6 +44,7 @@ RESULTS = {
 class _Unit:
     result: str = "success"
     reason: str = ""
+    restarts: int = 0
     failed: bool = False
     stale: bool = False
 
@@ -58,6 +59,7 @@ class Failures:
         """Take note of a `PropertiesChanged` of the interface Service."""
         known = self._of(unit)
         known.result = str(properties.get("Result", known.result))
+        known.restarts = _int(properties, "NRestarts") or known.restarts
         code, status = _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
         if known.result != "success":
             known.reason = describe(known.result, code, status)
@@ -109,6 +111,11 @@ class Failures:
         """Return why the unit failed last, or ""."""
         known = self._units.get(unit)
         return known.reason if known else ""
+
+    def restarts(self, unit: str) -> int:
+        """Return how often the unit was started again, as far as that was heard."""
+        known = self._units.get(unit)
+        return known.restarts if known else 0
 
     def given_up(self) -> Mapping[str, str]:
         """Return unit → reason of everything that failed for good and was collected."""

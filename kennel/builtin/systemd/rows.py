@@ -91,7 +91,9 @@ class Found:
             return self._timed(failures.reason(name))
         if self.timer and self.timer.active == "failed":
             return UnitStatus(state=UnitState.FAILED, reason="its timer failed")
-        return _untimed(self.service, failures.reason(name)) if self.service else None
+        if self.service is None:
+            return None
+        return _untimed(self.service, failures.reason(name), failures.restarts(name))
 
     def _timed(self, reason: str) -> UnitStatus:
         if self._runs:
@@ -101,15 +103,15 @@ class Found:
         return UnitStatus(state=UnitState.SCHEDULED, reason=last_run(reason))
 
 
-def _untimed(row: Row, reason: str) -> UnitStatus | None:
+def _untimed(row: Row, reason: str, restarts: int) -> UnitStatus | None:
     state = ACTIVE.get(row.active)
     if row.sub == "exited":  # a run that has ended well
         return None
     if state is UnitState.STARTING and row.sub.startswith("auto-restart"):
         state = UnitState.RESTARTING
     if state is None or state in {UnitState.RUNNING, UnitState.STOPPING}:
-        return UnitStatus(state=state) if state else None
-    return UnitStatus(state=state, reason=reason)
+        reason = ""
+    return UnitStatus(state=state, reason=reason, restarts=restarts) if state else None
 
 
 def name_of(full: str) -> str:
