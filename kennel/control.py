@@ -21,6 +21,7 @@ from kennel.reconcile import Providers, Reconciler
 from kennel.registry import Registry, full_name_of
 from kennel.settings import Settings
 from kennel.store import Store, builds, inbox, projects, tenants
+from kennel.sweep.sweeper import Sweeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Control:
     store: Store
     registry: Registry
     reconciler: Reconciler
+    sweeper: Sweeper
     providers: Providers
     installed: Plugins
     in_use: Sequence[tuple[str, Provider]]
@@ -46,6 +48,8 @@ class Control:
             passes=self.reconciler.passes,
             last_pass_seconds=self.reconciler.last_pass_seconds,
             providers=[await _checked(kind, one) for kind, one in self.in_use],
+            repairs=self.sweeper.repairs,
+            unswept={name: why for name, why in sorted(self.sweeper.last.items()) if why},
         )
 
     async def status(self, project: str | None) -> list[views.Deployment]:

@@ -17,6 +17,8 @@ import structlog
 
 from kennel import __version__, premises, retention
 from kennel.build import Worker
+from kennel.build.places import Places
+from kennel.build.remote import Remote
 from kennel.control import Control
 from kennel.crashpoint import reached
 from kennel.domain.delivery import NewDelivery
@@ -33,6 +35,8 @@ from kennel.registry import Registry, register_configured
 from kennel.residents import KnownResidents
 from kennel.settings import Settings
 from kennel.store import Store, builds, inbox
+from kennel.sweep.orders import Sweeps
+from kennel.sweep.sweeper import Sweeper
 from kennel.terms import policy
 from kennel.waker import Waker
 from kennel.web import create_control_app, create_public_app, listen_tcp, listen_unix, serve
@@ -57,6 +61,7 @@ class Parts:
     reconciler: Reconciler
     worker: Worker
     intake: Intake
+    sweeper: Sweeper
     public: Serving
     started_at: float
 
@@ -86,6 +91,7 @@ async def _run(parts: Parts, control: Serving, stop: asyncio.Event) -> None:
                 ("reconcile", parts.reconciler.run),
                 ("build", parts.worker.run),
                 ("intake", parts.intake.run),
+                ("sweep", parts.sweeper.run),
                 ("retention", partial(retention.run, parts.store, keep=settings.build.keep)),
                 ("watchdog", partial(_watch, parts)),
                 ("public", partial(_guard, parts.public)),
@@ -187,6 +193,16 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             label=settings.previews.approval_label,
             arrived=arrived,
         )
+        sweeper = Sweeper(
+            store,
+            Remote(Places.of(settings)),
+            ports.forges,
+            every=settings.sweep.every,
+            label=settings.previews.approval_label,
+            drain=intake.drain,
+            changed=worker.wake,
+            gone=reconciler.wake,
+        )
         yield Parts(
             settings=settings,
             store=store,
@@ -197,6 +213,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             reconciler=reconciler,
             worker=worker,
             intake=intake,
+            sweeper=sweeper,
             public=public,
             started_at=now,
         )
@@ -273,7 +290,7 @@ async def _public(
 @contextlib.asynccontextmanager
 async def _controlled(parts: Parts) -> AsyncIterator[Serving]:
     """Answer the command line on the control socket."""
-    app = create_control_app(_control(parts), _orders(parts))
+    app = create_control_app(_control(parts), _orders(parts), Sweeps(parts.sweeper))
     async with serve(app, listen_unix(parts.settings.control_socket)) as server:
         yield server
 
@@ -285,6 +302,7 @@ def _control(parts: Parts) -> Control:
         installed=parts.plugins,
         registry=parts.registry,
         reconciler=parts.reconciler,
+        sweeper=parts.sweeper,
         providers=parts.providers,
         in_use=in_use(parts.providers, parts.ports),
         changed=_all(parts.worker.wake, parts.reconciler.wake),

@@ -138,6 +138,33 @@ class Removal(View, frozen=True):
     expired: bool
 
 
+class SweepOrder(View, frozen=True, forbid_unknown_fields=True):
+    """What `kennel sweep` sends. `project`: None for all. `force`: however many refs may go."""
+
+    project: str | None = None
+    force: bool = False
+
+
+class Repair(View, frozen=True):
+    """A ref of which no webhook told. `kind`: "changed", "gone", or "held" for what is left as is.
+
+    `why` says what was done, or why nothing was.
+    """
+
+    ref: str
+    kind: str
+    commit: str
+    why: str
+
+
+class Swept(View, frozen=True):
+    """What came of a look at a project's repository. `problem`: what could not be done, or ""."""
+
+    project: str
+    repairs: list[Repair]
+    problem: str
+
+
 class Step(View, frozen=True):
     """A line of `kennel plan`: what the next pass would do, and why."""
 
@@ -168,13 +195,19 @@ class Provider(View, frozen=True):
 
 
 class Health(View, frozen=True):
-    """The daemon itself."""
+    """The daemon itself.
+
+    `repairs`: how many webhooks it has made up for. `unswept`: why the repositories of projects
+    cannot be asked what they have, or what is not done about it unasked.
+    """
 
     version: str
     started_at: float
     passes: int
     last_pass_seconds: float
     providers: list[Provider]
+    repairs: int = 0
+    unswept: dict[str, str] = {}
 
 
 class Problem(View, frozen=True):

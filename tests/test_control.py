@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from kennel import views
 from kennel.build.places import Places
+from kennel.build.remote import Remote
 from kennel.control import Control
 from kennel.domain import Manifest, Outputs, Ref, Service, Site, Tenant
 from kennel.errors import ConfigError, Conflict, NotFound, Unavailable
@@ -24,6 +25,7 @@ from kennel.registry import Registry
 from kennel.settings import Settings
 from kennel.store import Store, builds, tenants
 from kennel.store.tables import builds as build_rows
+from kennel.sweep.sweeper import Sweeper
 from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 
 FIRST_PORT = 10_000 + os.getpid() % 200 * 100
@@ -71,6 +73,10 @@ class Office:
         return number
 
 
+async def nothing_in() -> None:
+    """Drain an inbox that is empty."""
+
+
 @pytest.fixture
 async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
     settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", supervisor="process")
@@ -89,11 +95,22 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
     woken: list[str] = []
     on = PluginSettings({"forgejo": {}, "github": {}}, settings.plugin_host)
     forges = Plugins.discover().ports(on).forges
+    sweeper = Sweeper(
+        sqlite_store,
+        Remote(Places.of(settings)),
+        forges,
+        every=60.0,
+        label="",
+        drain=nothing_in,
+        changed=lambda: None,
+        gone=lambda: None,
+    )
     control = Control(
         settings=settings,
         store=sqlite_store,
         registry=Registry(sqlite_store, settings),
         reconciler=reconciler,
+        sweeper=sweeper,
         providers=providers,
         installed=Plugins.discover(),
         in_use=[

@@ -23,6 +23,7 @@ from kennel.cli import (
     refs,
     serve,
     status,
+    sweep,
 )
 from kennel.cli.outcome import Exit, Failure
 from kennel.cli.screen import console, harmless
@@ -90,6 +91,7 @@ app.command()(refs.unpin)
 app.command()(refs.approve)
 app.command()(refs.purge)
 app.command()(refs.removals)
+app.command()(sweep.sweep)
 app.command()(plan.plan)
 app.command()(deliveries.deliveries)
 app.command()(plugins.plugins)

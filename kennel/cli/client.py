@@ -30,11 +30,14 @@ from kennel.views import (
     Removal,
     RollbackOrder,
     Step,
+    SweepOrder,
+    Swept,
 )
 
 T = TypeVar("T")
 Query: TypeAlias = Mapping[str, str | int | None]
 PATIENCE = httpx.Timeout(30.0, connect=5.0)
+LONG = httpx.Timeout(600.0, connect=5.0)
 FOR_EVER = httpx.Timeout(None, connect=5.0)
 """For streams: a build may be silent for a long time."""
 
@@ -126,6 +129,11 @@ class Daemon:
     def allow_removals(self) -> list[Removal]:
         return _decoded(self._ask("POST", "/api/removals/allow"), list[Removal])
 
+    def sweep(self, project: str | None, *, force: bool = False) -> list[Swept]:
+        """Have repositories looked at. They may take long to answer."""
+        body = msgspec.json.encode(SweepOrder(project=project, force=force))
+        return _decoded(self._ask("POST", "/api/sweep", content=body, within=LONG), list[Swept])
+
     def plan(self) -> list[Step]:
         return self._get("/api/plan", list[Step])
 
@@ -157,13 +165,19 @@ class Daemon:
         return _decoded(self._ask("POST", path, content=msgspec.json.encode(body)), shape)
 
     def _ask(
-        self, method: str, path: str, *, content: bytes | None = None, query: Query | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        query: Query | None = None,
+        within: httpx.Timeout = PATIENCE,
     ) -> httpx.Response:
         params = {key: str(value) for key, value in (query or {}).items() if value is not None}
         headers = {"Content-Type": "application/json"} if content is not None else {}
         with self._explained():
             answer = self._http.request(
-                method, path, params=params, content=content, headers=headers
+                method, path, params=params, content=content, headers=headers, timeout=within
             )
         if answer.is_error:
             raise _refusal(answer)

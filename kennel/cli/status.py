@@ -12,7 +12,7 @@ from kennel.cli import session
 from kennel.cli.screen import Column, Row, Screen, harmless, link, word
 from kennel.cli.session import AsJson
 from kennel.cli.words import age, short
-from kennel.views import Deployment
+from kennel.views import Deployment, Health
 
 COLUMNS = (
     Column("URL", whole=True),
@@ -37,9 +37,9 @@ def status(
     here = session.of(context)
     with here.daemon() as daemon:
         found = daemon.status(project)
-        troubled = [] if as_json else [p for p in daemon.health().providers if p.problem]
-    for provider in troubled:
-        here.screen.note(f"warning: {provider.kind} {provider.name}: {provider.problem}", "red")
+        troubles = [] if as_json else _troubles(daemon.health(), project)
+    for trouble in troubles:
+        here.screen.note(harmless(f"warning: {trouble}"), "red")
     if as_json:
         here.json(found)
     elif not found:
@@ -47,6 +47,13 @@ def status(
         here.screen.note(f"{what}: push a branch, or use `kennel deploy PROJECT REF`.")
     else:
         show(here.screen, found, now=time.time())
+
+
+def _troubles(health: Health, project: str | None) -> list[str]:
+    """Return what is wrong with providers, and with the repositories that are asked about."""
+    providers = [f"{one.kind} {one.name}: {one.problem}" for one in health.providers if one.problem]
+    unswept = [f"{name}: {why}" for name, why in health.unswept.items() if project in {None, name}]
+    return providers + unswept
 
 
 def show(screen: Screen, found: Sequence[Deployment], *, now: float) -> None:

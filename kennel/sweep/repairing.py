@@ -26,21 +26,32 @@ class Repair:
 
 
 def repair(
-    db: Connection, project: Project, repairs: Repairs, *, now: float, confirmed: bool
+    db: Connection,
+    project: Project,
+    repairs: Repairs,
+    *,
+    now: float,
+    confirmed: bool,
+    label: str | None = None,
 ) -> list[Repair]:
-    """Make up for webhooks that never came. `confirmed`: a person has ordered what goes."""
-    done = [*_applied(db, project, repairs, now)]
+    """Make up for webhooks that never came.
+
+    `confirmed`: a person has ordered what goes. `label`: the one that approves of pull requests.
+    """
+    done = [*_applied(db, project, repairs, now, label)]
     for one in done:
         if confirmed and one.kind == "gone" and (left := tenants.find(db, one.tenant)):
             tenants.change(db, left.id, confirmed=True)
     return done
 
 
-def _applied(db: Connection, project: Project, repairs: Repairs, now: float) -> Iterator[Repair]:
+def _applied(
+    db: Connection, project: Project, repairs: Repairs, now: float, label: str | None
+) -> Iterator[Repair]:
     for event in (*repairs.changed, *repairs.gone):
         try:
             with db.begin_nested():
-                outcome = apply_to(db, project, event, now=now)
+                outcome = apply_to(db, project, event, now=now, label=label)
         except Exception:  # one that we cannot digest must not hold up the others
             log.exception("cannot repair", project=project.name, ref=str(event.ref))
             continue

@@ -196,7 +196,8 @@ class Sweeper:
         force: bool,
     ) -> tuple[Repairs, list[Repair]]:
         repairs = decide(db)
-        return repairs, repair(db, project, repairs, now=self._clock(), confirmed=force)
+        now = self._clock()
+        return repairs, repair(db, project, repairs, now=now, confirmed=force, label=self._label)
 
     def _wake(self, done: Sequence[Repair]) -> None:
         """Count what was done, say so, and wake who goes on with it."""

@@ -13,7 +13,8 @@ from kennel.plugin.manager import Plugin
 from kennel.web import problems, query
 from kennel.web.orders import HANDLERS as ORDERS
 from kennel.web.orders import sent
-from kennel.web.ports import Control, Orders
+from kennel.web.ports import Control, Orders, Sweeps
+from kennel.web.sweeping import HANDLERS as SWEEPING
 
 T = TypeVar("T")
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -23,11 +24,11 @@ DIGITS = 62
 """Bits of a build's number, at most: a database has no larger ones."""
 
 
-def create_control_app(control: Control, orders: Orders) -> Litestar:
+def create_control_app(control: Control, orders: Orders, sweeps: Sweeps) -> Litestar:
     """Return the application. Its JSON is that of `kennel.views`."""
     return Litestar(
-        route_handlers=[Router("/api", route_handlers=[*HANDLERS, *ORDERS])],
-        state=State({"control": control, "orders": orders}),
+        route_handlers=[Router("/api", route_handlers=[*HANDLERS, *ORDERS, *SWEEPING])],
+        state=State({"control": control, "orders": orders, "sweeps": sweeps}),
         exception_handlers=problems.CONTROL,
         request_max_body_size=LARGEST,
         openapi_config=None,

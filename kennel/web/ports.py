@@ -89,6 +89,13 @@ class Control(Protocol):
         """Return what is installed."""
 
 
+class Sweeps(Protocol):
+    """What the command line can ask about lost webhooks. Raises as `Control` does."""
+
+    async def sweep(self, order: views.SweepOrder) -> Sequence[views.Swept]:
+        """Compare repositories with what is known of them, and repair what differs."""
+
+
 class Orders(Protocol):
     """What the command line can order to be done with a ref. Raises as `Control` does."""
 

@@ -55,6 +55,11 @@ PROJECT = views.Project(
 )
 
 
+SWEPT = views.Swept(
+    project="shop",
+    repairs=[views.Repair(ref="pr-5", kind="gone", commit="", why="shop/pr-5 is gone")],
+    problem="",
+)
 REMOVAL = views.Removal(project="shop", ref="pr-5", environment="preview", expired=True)
 
 
@@ -162,6 +167,10 @@ class Daemon:
         self._note("allow_removals")
         return [REMOVAL]
 
+    async def sweep(self, order: views.SweepOrder) -> Sequence[views.Swept]:
+        self._note("sweep", order)
+        return [SWEPT]
+
     async def plan(self) -> Sequence[views.Step]:
         return [views.Step(tenant="shop/main", step="start", why="new")]
 
@@ -188,7 +197,7 @@ def daemon() -> Daemon:
 async def running(daemon: Daemon, path: Path, grace: int = 1) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=str(path))
     async with (
-        serve(create_control_app(daemon, daemon), listen_unix(path), grace=grace),
+        serve(create_control_app(daemon, daemon, daemon), listen_unix(path), grace=grace),
         httpx.AsyncClient(transport=transport, base_url="http://kennel") as http,
     ):
         with blockbuster_ctx():  # a request never waits for a file or a lock
@@ -444,3 +453,17 @@ async def test_what_is_held_back_is_listed_and_let_go(daemon: Daemon, tmp_path: 
         allowed = await http.post("/api/removals/allow")
     assert listed.json() == allowed.json() == [msgspec.to_builtins(REMOVAL)]
     assert daemon.asked == [("removals",), ("allow_removals",)]
+
+
+async def test_repositories_are_looked_at(daemon: Daemon, tmp_path: Path) -> None:
+    async with running(daemon, tmp_path / "socket") as http:
+        every = await http.post("/api/sweep", json={})
+        one = await http.post("/api/sweep", json={"project": "shop", "force": True})
+        wrong = await http.post("/api/sweep", json={"projects": "shop"})
+    assert every.json() == one.json() == [msgspec.to_builtins(SWEPT)]
+    assert (every.status_code, one.status_code, wrong.status_code) == (200, 200, 400)
+    assert "projects" in wrong.json()["error"]
+    assert daemon.asked == [
+        ("sweep", views.SweepOrder()),
+        ("sweep", views.SweepOrder(project="shop", force=True)),
+    ]
