@@ -14,8 +14,8 @@ from typing import TypeAlias
 from dbus_fast import Variant
 
 from kennel.builtin.systemd.config import SystemdConfig
-from kennel.domain import Limits, Unit
 from kennel.builtin.systemd.ruleset import Users
+from kennel.domain import Limits, Unit
 
 MARK = "Kennel service "
 """How the description of every unit of ours begins: what has it not is somebody else's."""
@@ -169,6 +169,7 @@ def _description(unit: Unit) -> Variant:
 
 
 def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
+    command = [unit.command[0], list(unit.command), ["no-env-expand"]]
     return {
         "Description": _description(unit),
         "Slice": Variant("s", config.slice),
