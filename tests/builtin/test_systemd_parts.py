@@ -1,15 +1,24 @@
 """What the systemd supervisor is made of, as far as it needs no systemd."""
 
 import asyncio
+import json
+import re
+import subprocess
+import sys
 
 import pytest
+from dbus_fast import Variant
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from kennel.builtin.systemd.command import commanded, in_other_words
 from kennel.builtin.systemd.environment import encode
 from kennel.builtin.systemd.failures import Failures, describe, ended
 from kennel.builtin.systemd.jobs import KEPT, Jobs
 from kennel.builtin.systemd.properties import MARK
 from kennel.builtin.systemd.rows import Found, Row, group
 from kennel.domain import Secret, UnitState
+from kennel.testing.probe import LITERAL
 
 
 async def test_a_job_that_ended_before_anybody_asked_is_known() -> None:
@@ -203,6 +212,34 @@ def test_an_end_that_is_no_failure_is_not_remembered() -> None:
     failures.removed("a")
     failures.removed("never heard of")
     assert failures.given_up() == {}
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=4)
+)
+@settings(max_examples=50, deadline=None)
+@example(list(LITERAL))
+@example(["\n", "a\n", "'", "''", "\\'", "\\044", "\\n", "`id`", "%s", "$(id)", "-n"])
+def test_a_command_in_other_words_is_the_same(words: list[str]) -> None:
+    tell = "import json, sys; print(json.dumps([ascii(word) for word in sys.argv[1:]]))"
+    command = in_other_words([sys.executable, "-c", tell, *words])
+    assert not re.search("[$;]", " ".join(command))
+    said = json.loads(subprocess.check_output(command))
+    assert said == [ascii(word) for word in words]
+
+
+def test_a_command_is_told_in_other_words_only_where_it_must_be() -> None:
+    plain = commanded(["/bin/x", "--a=b", "'", "%n"])
+    assert {name: value.value for name, value in plain.items() if isinstance(value, Variant)} == {
+        "ExecStart": [["/bin/x", ["/bin/x", "--a=b", "'", "%n"], False]]
+    }
+    for word in ("$HOME", "a;b"):
+        first, last = commanded(["/bin/x", word]).values()
+        assert isinstance(first, Variant)
+        assert isinstance(last, tuple)
+        assert first.value[0][0] == "/bin/sh"
+        told = [["/bin/x", ["/bin/x", word], ["no-env-expand"]]]
+        assert [value.value for value in last] == [[], told]
 
 
 def test_an_environment_file_quotes_what_has_a_meaning() -> None:

@@ -13,9 +13,12 @@ from typing import TypeAlias
 
 from dbus_fast import Variant
 
+from kennel.builtin.systemd.command import commanded
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.builtin.systemd.ruleset import Users
 from kennel.domain import Limits, Unit
+
+CLONE_NEWUTS = 0x04000000
 
 MARK = "Kennel service "
 """How the description of every unit of ours begins: what has it not is somebody else's."""
@@ -40,7 +43,9 @@ SANDBOX: Mapping[str, Variant] = {
     "RestrictAddressFamilies": Variant(
         "(bas)", [True, ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"]]
     ),
-    "RestrictNamespaces": Variant("t", 0),
+    # None of use to anybody without privileges. "None at all" (0) is lost with a daemon-reload:
+    # systemd writes an empty value to the unit's file, and reads it as "all of them".
+    "RestrictNamespaces": Variant("t", CLONE_NEWUTS),
     "RestrictRealtime": Variant("b", True),
     "RestrictSUIDSGID": Variant("b", True),
     "SystemCallArchitectures": Variant("as", ["native"]),
@@ -72,7 +77,8 @@ ANY = 0
 FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
-Properties: TypeAlias = Mapping[str, Variant]
+Properties: TypeAlias = Mapping[str, Variant | tuple[Variant, ...]]
+"""Names and values; several values are set one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,12 @@ class Order:
 
 
 def _listed(properties: Properties, without: Collection[str]) -> list[list[object]]:
-    return [[name, value] for name, value in properties.items() if name not in without]
+    return [
+        [name, value]
+        for name, values in properties.items()
+        if name not in without
+        for value in (values if isinstance(values, tuple) else (values,))
+    ]
 
 
 class Orders:
@@ -169,13 +180,12 @@ def _description(unit: Unit) -> Variant:
 
 
 def _program(unit: Unit, env_file: Path, config: SystemdConfig) -> Properties:
-    command = [unit.command[0], list(unit.command), ["no-env-expand"]]
     return {
         "Description": _description(unit),
         "Slice": Variant("s", config.slice),
         "CollectMode": Variant("s", "inactive-or-failed"),  # nothing lingers, failed or not
         "TimeoutStopUSec": _usec(config.stop_timeout),
-        "ExecStartEx": Variant("a(sasas)", [command]),
+        **commanded(unit.command),
         "EnvironmentFiles": Variant("a(sb)", [[str(env_file), False]]),
         "SyslogIdentifier": Variant("s", unit.name),
         "LogExtraFields": Variant("aay", list(_fields(unit))),

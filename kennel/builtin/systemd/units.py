@@ -173,4 +173,4 @@ class Units:
     async def _rows(self, *patterns: str) -> list[Row]:
         (rows,) = await self._bus.call("ListUnitsByPatterns", "asas", [], list(patterns))
         found = [Row.of(row) for row in rows]
-        return [row for row in found if row.load == "loaded" and has_our_shape(row.full)]
+        return [row for row in found if row.load != "not-found" and has_our_shape(row.full)]
