@@ -43,6 +43,7 @@ def test_the_demo(box: Box) -> None:
     units = box.run(["systemctl", "list-units", "kennel-*.service", "--all", "--plain"]).stdout
     assert "0 loaded units listed" in units, units
     assert box.run(["find", "/var/lib", "-maxdepth", "1", "-name", "kennel-demo-*"]).stdout == ""
+    assert box.run(["nft", "list", "tables"]).stdout == ""
 
 
 def unit_of_the_documentation() -> str:
