@@ -147,13 +147,18 @@ class _Here(HTTPSConnection):
 
 
 @contextmanager
-def kennel(supervisor: str) -> Iterator[Live]:
-    """Start `kennel serve`. Raises NoBox where there can be no systemd."""
-    with town.site(supervisor) as (place, box), Server(place) as server, server.daemon:
-        live = Live(place, box, server)
-        try:
-            live.first()
-            yield live
-        except Exception:
-            print(place.log.read_text()[-4000:], file=sys.stderr)
-            raise
+def kennel(supervisor: str, config: str = "") -> Iterator[Live]:
+    """Start `kennel serve`, with more lines of kennel.toml.
+
+    Raises NoBox where there can be no systemd.
+    """
+    with town.site(supervisor) as (place, box):
+        place.config.write_text(place.config.read_text() + config)
+        with Server(place) as server, server.daemon:
+            live = Live(place, box, server)
+            try:
+                live.first()
+                yield live
+            except Exception:
+                print(place.log.read_text()[-4000:], file=sys.stderr)
+                raise

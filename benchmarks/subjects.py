@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import memory, passes, push, redeploys, router, sweep, units, webhook
+from benchmarks import life, memory, passes, push, redeploys, router, sweep, units, webhook
 from benchmarks.report import Cell, Table, ratio
 from benchmarks.scale import Scale
 
@@ -94,6 +94,11 @@ SUBJECTS: Mapping[str, Subject] = {
         "failed requests and cut WebSockets while pushes follow each other",
         redeploys.run,
         redeploys.tables,
+    ),
+    "life": Subject(
+        "rollback, wake and teardown, and requests that fail meanwhile",
+        life.run,
+        life.tables,
     ),
     "sweep": Subject(
         "looking at every repository for lost webhooks, beside a fetch of each ref",
