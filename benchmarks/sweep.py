@@ -94,7 +94,6 @@ async def _sweeper(store: Store, folder: Path, repositories: Sequence[Path]) -> 
         label="",
         drain=drain,
         changed=lambda: None,
-        gone=lambda: None,
     )
 
 

@@ -200,8 +200,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             every=settings.sweep.every,
             label=settings.previews.approval_label,
             drain=intake.drain,
-            changed=worker.wake,
-            gone=reconciler.wake,
+            changed=_all(worker.wake, reconciler.wake),
         )
         yield Parts(
             settings=settings,

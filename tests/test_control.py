@@ -103,7 +103,6 @@ async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
         label="",
         drain=nothing_in,
         changed=lambda: None,
-        gone=lambda: None,
     )
     control = Control(
         settings=settings,

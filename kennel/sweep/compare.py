@@ -7,6 +7,7 @@ a branch, at a commit       nothing of it                      build it
                             a build of another commit          build it
                             that it expired at that commit     (none)
 an open pull request        as of a branch                     what its webhook would do
+the label that approves     that it was not set                note it, and approve of nothing
 no such ref, twice in a row that it is wanted                  it is gone
 no such ref, for many refs  that they are wanted               ask before they go
 no branch at all            anything                           (none): that cannot be
@@ -168,11 +169,9 @@ def _changed(
         elif seen.pulls is None and ref in known.wanted and _is_new(ref, commit, known):
             yield _pull(ref, commit, known, repository)
     for pull in seen.pulls or ():
-        now = replace(pull, updated_at=None)  # whatever it says, this does not come late
-        if _is_new(pull.ref, pull.commit, known):
-            yield now
-        elif _is_relabelled(pull, known):
-            yield replace(now, relabelled=True)
+        if _is_new(pull.ref, pull.commit, known) or _is_relabelled(pull, known):
+            # That it ended was noted by a clock that may be another: this is not from before.
+            yield replace(pull, updated_at=None) if pull.ref in known.left else pull
 
 
 def _is_new(ref: Ref, commit: str, known: Known) -> bool:
@@ -186,7 +185,10 @@ def _is_new(ref: Ref, commit: str, known: Known) -> bool:
 
 
 def _is_relabelled(pull: PullRequestChanged, known: Known) -> bool:
-    """Return whether somebody approved of a pull request, or took that back."""
+    """Return whether a label that approves came or went.
+
+    For which commit it was set, nobody can tell by now: it approves of none.
+    """
     wanted = known.wanted.get(pull.ref)
     if wanted is None or wanted.trusted or not known.previews:
         return False

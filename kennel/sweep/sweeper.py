@@ -39,8 +39,8 @@ class Found:
 class Sweeper:
     """Looks at every repository, several side by side, at none of them twice at a time.
 
-    `label`: what approves of a pull request. `drain` empties the inbox. `changed` is called when
-    there is something new to build, `gone` when there is something to take away.
+    `label`: what approves of a pull request. `drain` empties the inbox. `changed` wakes whoever
+    has something to build, or to take away.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class Sweeper:
         label: str,
         drain: Callable[[], Awaitable[object]],
         changed: Callable[[], None],
-        gone: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -63,7 +62,6 @@ class Sweeper:
         self._label = label
         self._drain = drain
         self._changed = changed
-        self._gone = gone
         self._clock = clock
         self._room = asyncio.Semaphore(PARALLEL)
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -206,8 +204,6 @@ class Sweeper:
             log.info("no webhook told of this", tenant=str(one.tenant), outcome=one.why)
         if done:
             self._changed()
-        if any(one.kind == "gone" for one in done):
-            self._gone()
 
     def _tell(self, found: Found) -> None:
         """Say what is in the way of a project when that changes, and not every time."""

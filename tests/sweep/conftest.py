@@ -108,6 +108,7 @@ async def yard(tmp_path: Path, sqlite_store: Store) -> Yard:
         changed=lambda: None,
         gone=lambda: None,
         registered=_nothing,
+        label=LABEL,
     )
     remote = Remote(Places(tmp_path / "state", tmp_path / "run"))
     await remote.prepare()
@@ -119,7 +120,6 @@ async def yard(tmp_path: Path, sqlite_store: Store) -> Yard:
         label=LABEL,
         drain=intake.drain,
         changed=lambda: called.append("changed"),
-        gone=lambda: called.append("gone"),
     )
     return Yard(tmp_path, sqlite_store, intake, sweeper, forges, called)
 

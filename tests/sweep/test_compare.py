@@ -1,6 +1,7 @@
 """What follows from what a repository has, and from what Kennel knows of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -207,16 +208,14 @@ def test_without_an_api_only_known_pull_requests_are_compared_by_their_heads() -
         (True, False, ("go",), False),
     ],
 )
-def test_a_lost_label_is_made_up_for_where_it_matters(
+def test_a_label_that_came_or_went_is_told_where_it_matters(
     trusted: bool, labelled: bool, labels: tuple[str, ...], follows: bool
 ) -> None:
     row = Wanted(newest=1, commits=frozenset({ONE}), trusted=trusted, labelled=labelled)
     known = Known(wanted={MAIN: AT_ONE, PR: row}, label="go")
     told = pull(PR, ONE, trusted=trusted, labels=labels)
     found = compare(Seen(heads={MAIN: ONE}, pulls=[told]), known, SHOP).changed
-    assert [(one.ref, getattr(one, "relabelled", None)) for one in found] == (
-        [(PR, True)] if follows else []
-    )
+    assert found == ((told,) if follows else ())
 
 
 REFS = st.sampled_from([*branches(20), MAIN, PR, Ref.pull_request(8)])
@@ -244,3 +243,12 @@ def test_nothing_goes_that_is_there_or_was_there_or_is_too_much(
     assert not left & {one.ref for one in repairs.changed}
     assert not left or heads
     assert len(left) <= max(A_FEW, len(there) // SHARE)
+
+
+def test_a_pull_request_that_is_back_does_not_come_late() -> None:
+    """It ended by another clock, if a list showed it."""
+    again = replace(pull(PR, ONE), updated_at=5.0)
+    seen = Seen(heads={MAIN: ONE}, pulls=[again])
+    assert compare(seen, wanted({MAIN: ONE}), SHOP).changed == (again,)
+    left = wanted({MAIN: ONE}, left={PR: Left(commit=ONE, let_go=False, at=9.0)})
+    assert compare(seen, left, SHOP).changed == (replace(again, updated_at=None),)

@@ -143,7 +143,7 @@ async def test_a_lost_deletion_is_found_by_the_second_list(yard: Any) -> None:
     assert await yard.wanted() == {"shop/main", "shop/fix"}
     assert await yard.told() == {"shop/fix": "gone"}
     assert await yard.wanted() == {"shop/main"}
-    assert yard.called == ["changed", "gone"]
+    assert yard.called == ["changed"]
     assert await yard.told(3) == {}
 
 
@@ -360,8 +360,56 @@ async def test_pull_requests_come_and_move_and_go(yard: Any, shop: Any, api: Git
 
 
 async def test_a_pull_request_of_a_fork_is_not_built(yard: Any, shop: Any, api: GiteaApi) -> None:
-    opened(shop, api, 7, fork=True)
+    commit = opened(shop, api, 7, fork=True)
+    assert await yard.told() == {"shop/main": "changed", "shop/pr-7": "changed"}
+    assert set(await yard.builds()) == {"shop/main"}
+    row = (await yard.tenants())["shop/pr-7"]
+    assert (row.trusted, row.head, row.approved) == (False, commit, "")
+    assert await yard.told(2) == {}
+    commit = opened(shop, api, 7, fork=True)
+    assert await yard.told() == {"shop/pr-7": "changed"}
+    assert (await yard.tenants())["shop/pr-7"].head == commit
+    assert set(await yard.builds()) == {"shop/main"}
+    api.pulls.clear()
+    assert await yard.told(2) == {"shop/pr-7": "gone"}
+
+
+async def test_a_label_that_is_found_approves_of_nothing(
+    yard: Any, shop: Any, api: GiteaApi
+) -> None:
+    """Between its being set and our look, another commit may have been pushed."""
+    opened(shop, api, 7, fork=True, labels=["kennel: deploy"])
     await yard.told()
+    opened(shop, api, 8, fork=True)
+    await yard.told()
+    api.pulls[-1]["labels"] = [{"id": 1, "name": "kennel: deploy"}]
+    assert await yard.told() == {"shop/pr-8": "changed"}
+    rows = await yard.tenants()
+    assert [rows[f"shop/pr-{n}"].labelled for n in (7, 8)] == [True, True]
+    assert [rows[f"shop/pr-{n}"].approved for n in (7, 8)] == ["", ""]
+    assert set(await yard.builds()) == {"shop/main"}
+    assert await yard.told(2) == {}
+
+
+async def test_a_label_that_is_gone_withdraws_what_it_approved(
+    yard: Any, shop: Any, api: GiteaApi
+) -> None:
+    commit = opened(shop, api, 7, fork=True)
+    await yard.told()
+    api.pulls[0]["labels"] = [{"id": 1, "name": "kennel: deploy"}]
+    labelled = {"updated_at": "2026-01-03T00:00:00Z"}
+    await deliver(
+        yard,
+        SENDER.pull_request(
+            7, "labelled", commit, fork=True, labels=["kennel: deploy"], fields=labelled
+        ),
+    )
+    await yard.intake.drain()
+    assert (await yard.builds())["shop/pr-7"] == commit
+    api.pulls[0] |= {"labels": [], "updated_at": "2026-01-04T00:00:00Z"}
+    assert await yard.told() == {"shop/pr-7": "changed"}
+    row = (await yard.tenants())["shop/pr-7"]
+    assert (row.labelled, row.approved) == (False, "")
     assert set(await yard.builds()) == {"shop/main"}
 
 
