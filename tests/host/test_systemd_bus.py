@@ -28,6 +28,7 @@ from kennel.testing.probe import (
     probe,
     unit_of,
 )
+from kennel.testing.supervised_at_times import FAR_OFF, timed
 
 Cut = Callable[[SystemdSupervisor], None]
 pytestmark = pytest.mark.host
@@ -211,15 +212,18 @@ async def persist(
 
 
 async def whole_life(box: Box, run_dir: Path) -> None:
-    """Start a unit, see it, and stop it again."""
+    """Start units of every kind, see them, and stop them again."""
     config = SystemdConfig(bus=box.bus, stop_timeout=0.5)
-    unit = probe()
+    unit, nightly, once = probe(), timed(probe(), FAR_OFF), probe("ends")
     async with SystemdSupervisor(config, Host(state_dir=run_dir, run_dir=run_dir)) as supervisor:
         await supervisor.check()
         await supervisor.ensure(unit, environment(unit))
         await ask(unit)
-        assert unit.name in await supervisor.observe()
-        await supervisor.remove(unit.name)
+        await supervisor.ensure(nightly, environment(nightly))
+        assert set(await supervisor.observe()) == {unit.name, nightly.name}
+        assert await supervisor.run(once, environment(once), within=30) is None
+        for each in (unit, nightly, once):
+            await supervisor.remove(each.name)
         assert await supervisor.observe() == {}
 
 
