@@ -47,7 +47,8 @@ def _measured(live: Live, scale: Scale) -> dict[str, Any]:
     times = scale.pushes
     _push(live, FIRST, SECOND)
     pushed = [_push(live, *_turned(number)) for number in range(times)]
-    rolled = [_rollback(live, number, _turned(times)[0]) for number in range(times)]
+    latest = _turned(times)[0]
+    rolled = [_rollback(live, latest) for _ in range(times)]
     branch = live.push(f"refs/heads/{NAPPING}")
     live.tell(f"refs/heads/{NAPPING}", branch)
     live.until_live(NAPPING)
@@ -64,7 +65,7 @@ def _measured(live: Live, scale: Scale) -> dict[str, Any]:
         "start_by_hand_ms": middle(by_hand),
         "teardown_ms": middle(gone),
         "teardown_worst_ms": worst(gone),
-        **asyncio.run(_under_load(live, scale, _turned(times)[0])),
+        **asyncio.run(_under_load(live, scale, latest)),
     }
 
 
@@ -84,16 +85,17 @@ def _push(live: Live, old: str, new: str) -> float:
     return took
 
 
-def _rollback(live: Live, number: int, first: str) -> float:
-    """Roll back to the build before, or forward again; return how long until it is read."""
-    builds = [b.id for b in live.server.daemon.builds(PROJECT, "main", 2)]
-    texts = (FIRST if first == SECOND else SECOND, first)
-    to, text = (builds[1], texts[0]) if number % 2 == 0 else (builds[0], texts[1])
+def _rollback(live: Live, latest: str) -> float:
+    """Roll back to the build before the newest, or forward again; return how long until it is read.
+
+    `latest`: the text of the newest build.
+    """
+    newest, before = (b.id for b in live.server.daemon.builds(PROJECT, "main", 2))
     visitor = live.visitor(f"{PROJECT}-main.localhost")
-    visitor.first_line()
+    back = visitor.first_line() == latest
     begun = time.perf_counter()
-    live.server.daemon.rollback(PROJECT, "main", to)
-    took = visitor.until(text) - begun
+    live.server.daemon.rollback(PROJECT, "main", before if back else newest)
+    took = visitor.until((FIRST if latest == SECOND else SECOND) if back else latest) - begun
     visitor.close()
     _recorded(live)
     return took
@@ -170,14 +172,14 @@ def _gone(live: Live, number: int) -> float:
     return time.perf_counter() - live.sent_at
 
 
-async def _under_load(live: Live, scale: Scale, text: str) -> dict[str, Any]:
+async def _under_load(live: Live, scale: Scale, latest: str) -> dict[str, Any]:
     authority = next(live.place.state.rglob("authorities/local/root.crt"))
     context = ssl.create_default_context(cafile=str(authority))
     port = live.place.https
     main = Load(f"{PROJECT}-main.localhost", port, context, scale.rate)
     async with main.on():
-        for number in range(max(2, scale.redeploys // 4)):
-            await asyncio.to_thread(_rollback, live, number, text)
+        for _ in range(max(2, scale.redeploys // 4)):
+            await asyncio.to_thread(_rollback, live, latest)
             await asyncio.to_thread(_restart, live)
     napping = Load(f"{PROJECT}-{NAPPING}.localhost", port, context, scale.rate)
     for _ in range(max(2, scale.redeploys // 4)):
