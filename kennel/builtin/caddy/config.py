@@ -4,6 +4,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
@@ -59,6 +60,12 @@ class Config(PluginConfig, frozen=True):
     @property
     def embedded(self) -> bool:
         return self.admin is None
+
+    @property
+    def admin_port(self) -> int | None:
+        """Return the port of the admin API; None if it answers on a socket."""
+        address = urlsplit(self.admin or "")
+        return address.port or {"http": HTTP, "https": HTTPS}.get(address.scheme)
 
     @property
     def tls_mode(self) -> Tls:

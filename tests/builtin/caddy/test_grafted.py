@@ -309,3 +309,15 @@ async def test_an_old_version_is_refused(host: Host, place: Path) -> None:
 def test_the_server_is_found_by_its_port(listen: dict[str, list[str]], found: str | None) -> None:
     servers = {name: {"listen": addresses} for name, addresses in listen.items()}
     assert server_on(servers, 443) == found
+
+
+@pytest.mark.parametrize(
+    ("admin", "warned"), [("http://127.0.0.1:9", True), ("unix//nowhere/admin.sock", False)]
+)
+async def test_an_admin_api_that_everybody_reaches_is_told_of(
+    host: Host, caplog: pytest.LogCaptureFixture, admin: str, warned: bool
+) -> None:
+    async with CaddyRouter(Config(admin=admin), host):
+        pass
+    assert ("every program on this machine may give orders" in caplog.text) is warned
+    assert ("port 9 if it is in deny_local_ports" in caplog.text) is warned
