@@ -138,6 +138,13 @@ class CaddyRouter(Router):
         )
         self._shape = graft.document
         self._admin = Admin(str(self._config.admin))
+        if self._config.admin_port is not None:
+            log.warning(
+                "every program on this machine may give orders to Caddy at %s: let it answer on a"
+                " socket, and set admin to that. Services are kept from port %d if it is in"
+                " deny_local_ports of [plugins.systemd]",
+                *(self._config.admin, self._config.admin_port),
+            )
         try:
             await self._refuse_old()
         except Unavailable:
