@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kennel.builtin.systemd import nft
 from kennel.cli import session
 from kennel.cli.outcome import Exit, Failure
 from kennel.errors import ConfigError
@@ -14,6 +15,8 @@ from kennel.plugin.manager import Plugins, Ports, choose
 from kennel.plugin.settings import PluginSettings, read_secret
 from kennel.prerequisites import missing_programs
 from kennel.settings import ProjectTable, Settings
+
+SYSTEMD = "systemd"
 
 
 def check_config(
@@ -59,6 +62,13 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
         yield from (("warning", what) for what in _unreadable(name, project, ports))
     if missing := missing_programs():
         yield "warning", f"not on PATH here, and needed to build: {', '.join(missing)}"
+    if _keeps_services_apart(settings) and nft.find() is None:
+        yield "warning", "services reach each other's ports: nftables is not installed"
+
+
+def _keeps_services_apart(settings: Settings) -> bool:
+    table = settings.tables.get(SYSTEMD, {})
+    return settings.supervisor == SYSTEMD and table.get("firewall") != "off"
 
 
 def _unreadable(name: str, table: ProjectTable, ports: Ports) -> Iterator[str]:
