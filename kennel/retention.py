@@ -6,13 +6,13 @@ import time
 import structlog
 from sqlalchemy.engine import Connection
 
-from kennel.store import Store, builds, inbox
+from kennel.store import Store, builds, departures, inbox
 
 log = structlog.get_logger(__name__)
 EVERY = 3600.0
 """Seconds between two times of forgetting."""
 DAYS = 30
-"""How long deliveries are remembered, and the builds of refs that are gone."""
+"""How long deliveries are remembered, refs that are gone, and their builds."""
 BUILDS = 100
 """How many builds of a ref are remembered, at least."""
 
@@ -32,6 +32,7 @@ async def forget(store: Store, *, keep: int, now: float) -> None:
     before = now - DAYS * 24 * 3600.0
 
     def change(db: Connection) -> tuple[int, int]:
+        departures.prune(db, before=before)
         return inbox.prune(db, before=before), builds.prune(db, keep=keep, before=before)
 
     deliveries, forgotten = await store.write(change)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from kennel import retention
 from kennel.domain import Ref
 from kennel.domain.delivery import NewDelivery
-from kennel.store import Store, builds, inbox, projects
+from kennel.store import Store, builds, departures, inbox, projects, tenants
 
 DAY = 24 * 3600.0
 
@@ -56,6 +56,24 @@ async def test_what_is_over_is_forgotten_after_a_month(sqlite_store: Store) -> N
     assert await left(sqlite_store) == (1, 1)
     await retention.forget(sqlite_store, keep=1, now=31 * DAY)
     assert await left(sqlite_store) == (0, 0)
+
+
+async def test_what_was_let_go_is_remembered_for_as_long_as_it_may_be_there(
+    sqlite_store: Store,
+) -> None:
+    """Otherwise it would come back, for its branch is still there."""
+    await fill(sqlite_store)
+    [project] = await sqlite_store.read(projects.every)
+    for name, reason in (("gone", ""), ("expired", "nobody needed it")):
+        gone = partial(
+            tenants.gone, project_id=project.id, ref=Ref.branch(name), now=1.0, reason=reason
+        )
+        await sqlite_store.write(gone)
+    await retention.forget(sqlite_store, keep=1, now=29 * DAY)
+    left = partial(departures.of_project, project_id=project.id)
+    assert len(await sqlite_store.read(left)) == 2
+    await retention.forget(sqlite_store, keep=1, now=31 * DAY)
+    assert set(await sqlite_store.read(left)) == {Ref.branch("expired")}
 
 
 async def test_it_goes_on_when_the_database_was_away(
