@@ -96,7 +96,8 @@ async def test_what_has_times_keeps_them(supervisor: SystemdSupervisor, box: Box
     for each in (unit, idle):
         await supervisor.remove(each.name)
     listed = box.run(["systemctl", "list-units", "--all", "--no-legend", "kennel-*"]).stdout
-    assert "kennel-contract" not in listed
+    assert unit.name not in listed
+    assert idle.name not in listed
 
 
 async def test_what_is_run_once_goes_on(supervisor: SystemdSupervisor, box: Box) -> None:
