@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import life, memory, passes, push, redeploys, router, sweep, units, webhook
+from benchmarks import apart, life, memory, passes, push, redeploys, router, sweep, units, webhook
 from benchmarks.report import Cell, Table, ratio
 from benchmarks.scale import Scale
 
@@ -106,4 +106,7 @@ SUBJECTS: Mapping[str, Subject] = {
         sweep.tables,
     ),
     "memory": Subject("what Kennel takes up, beside its Caddy", memory.run, memory.tables),
+    "apart": Subject(
+        "keeping services from each other's ports, beside not doing it", apart.run, apart.tables
+    ),
 }

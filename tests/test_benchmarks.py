@@ -26,9 +26,10 @@ KEYS: Mapping[str, set[str]] = {
         *("repositories", "refs", "first_ms", "same_ms", "same_worst_ms", "moved_ms"),
         "fetches_ms",
     },
+    "apart": {"units", "connection_ms", "request_ms", "start_ms"},
     "memory": {"deployments", "at_start", "kennel", "caddy"},
 }
-NEED_SYSTEMD = {"passes", "memory"}
+NEED_SYSTEMD = {"apart", "passes", "memory"}
 
 
 def test_every_subject_is_tried_here() -> None:
