@@ -20,6 +20,8 @@ Place: TypeAlias = Literal[
     "build-recorded",
     "resources-ensured",
     "generations-recorded",
+    "release-ended",
+    "released",
     "unit-started",
     "units-ready",
     "requests-switched",

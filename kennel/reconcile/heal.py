@@ -9,10 +9,11 @@ import structlog
 from kennel.domain import Env, Manifest
 from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted
-from kennel.reconcile import variables
+from kennel.reconcile.candidate import manifest_of
 from kennel.reconcile.providers import Providers
 from kennel.reconcile.ready import NotReady
 from kennel.reconcile.units import Units
+from kennel.reconcile.variables import Surroundings
 from kennel.store import Store, builds
 
 log = structlog.get_logger(__name__)
@@ -29,26 +30,26 @@ class Healer:
     async def restart(
         self, wanted: Wanted, generations: Sequence[Generation], *, wait: bool
     ) -> None:
-        """Start generations; with `wait`, return when all are ready. Raises ProviderError."""
+        """Start generations; with `wait`, return when all that listen are ready.
+
+        Nothing is started without what it was given: raises ProviderError before that.
+        """
         tenant = wanted.record.tenant
-        build = await self._store.read(partial(builds.get, build_id=wanted.live[0].build))
-        given = await self._units.given(tenant, build.manifest or Manifest())
+        around = await self._around(wanted)
         log.info("starting what is live", tenant=str(tenant), units=[g.unit for g in generations])
         problems = await asyncio.gather(
-            *(self._start(one, self._env(wanted, one, given), wanted, wait) for one in generations)
+            *(self._start(one, around.env(one.service), wanted, wait) for one in generations)
         )
         for problem in filter(None, problems):
             raise problem
 
-    def _env(self, wanted: Wanted, generation: Generation, given: Env) -> Env:
-        held = wanted.hosts.get(generation.key.name, ())
-        return variables.for_service(
-            generation.service,
-            tenant=wanted.record.tenant,
-            environment=wanted.record.environment,
-            url=self._url(held[-1]) if held else "",
-            given=given,
-        )
+    async def _around(self, wanted: Wanted) -> Surroundings:
+        """Return what the services found when they became live. Raises ProviderError."""
+        build = await self._store.read(partial(builds.get, build_id=wanted.live[0].build))
+        manifest = manifest_of(wanted.record, build.manifest or Manifest())
+        given = await self._units.given(wanted.record.tenant, manifest)
+        urls = {name: self._url(held[-1]) for name, held in wanted.hosts.items()}
+        return Surroundings.of(wanted.record, manifest, given=given, urls=urls)
 
     async def _start(
         self, generation: Generation, env: Env, wanted: Wanted, wait: bool
@@ -56,7 +57,7 @@ class Healer:
         host = wanted.hosts.get(generation.key.name, ("localhost",))[-1]
         try:
             await self._units.start(generation, env)
-            if wait:
+            if wait and generation.service.listens:
                 await self._units.wait(generation, host)
         except ProviderError as error:
             return error

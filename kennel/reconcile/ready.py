@@ -1,95 +1,115 @@
-"""Whether a service is ready to be sent traffic."""
+"""Whether what was started is ready, and when it is time to give up on it."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-import httpx
-
-from kennel.domain import Ready, Unit
+from kennel.domain import UnitState, UnitStatus
+from kennel.reconcile.probe import Trouble
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
 SHARE = 0.1
 """Of the time since the start, the part that is waited between two looks: so much, and no more,
 is lost by looking too late."""
-PROBE_TIMEOUT = 5.0
 LIFE_EVERY = 0.5
 """Seconds between looks at the supervisor while a service does not answer."""
+ENOUGH = 3
+"""Restarts after which a unit that was never ready will not get so."""
+
+Look: TypeAlias = Callable[[], Awaitable[Trouble | None]]
+"""Asks a unit whether it is ready."""
+Life: TypeAlias = Callable[[], Awaitable[UnitStatus | None]]
+"""Asks the supervisor how a unit is doing. None: it is not there any more."""
 
 
 class NotReady(Exception):
     """A service did not become ready. The message tells a developer what was seen."""
 
 
-class Probe:
-    """Asks services on this machine, over one HTTP client."""
+class Course:
+    """What the supervisor said of a unit, look by look, since it is waited for."""
 
     def __init__(self) -> None:
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(
-            timeout=PROBE_TIMEOUT, limits=limits, trust_env=False, follow_redirects=False
-        )
+        self._since = time.monotonic()
+        self._before: int | None = None
+        self._last: UnitStatus | None = None
+        self._crashes = 0
+        self.reason = ""
 
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    async def wait(
-        self,
-        unit: Unit,
-        ready: Ready,
-        *,
-        within: float,
-        host: str,
-        ended: Callable[[], Awaitable[str | None]],
-    ) -> None:
-        """Return when a unit is ready. Raises NotReady after `within` seconds.
-
-        `host` goes into the Host header, since some frameworks refuse others. `ended` tells why
-        the unit is not there any more, or None while it is.
-        """
-        begun = asked = time.monotonic()
-        while (problem := await self.look(unit, ready, host=host)) is not None:
-            now = time.monotonic()
-            if now - begun > within:
-                raise NotReady(f"not ready after {within:g} s: {problem}")
-            if now - asked > LIFE_EVERY:
-                asked = now
-                if (why := await ended()) is not None:
-                    raise NotReady(f"{why} before it was ready: {problem}")
-            await asyncio.sleep(min(max(FIRST_PAUSE, (now - begun) * SHARE), LONGEST_PAUSE))
-
-    async def look(self, unit: Unit, ready: Ready, *, host: str) -> str | None:
-        """Ask once. Return None if the unit is ready, else what was seen."""
-        if ready.path is None:
-            return await _connects(unit)
-        url = f"http://{unit.address}:{unit.port}{ready.path}"
-        try:
-            async with (
-                asyncio.timeout(PROBE_TIMEOUT),
-                self._client.stream("GET", url, headers={"host": host}) as answer,
-            ):
-                pass  # its body may have no end
-        except (httpx.TimeoutException, TimeoutError):
-            return f"GET {url}: no answer within {PROBE_TIMEOUT:g} s"
-        except httpx.HTTPError as error:
-            return f"GET {url}: {_plain(error, unit)}"
-        if answer.status_code < httpx.codes.BAD_REQUEST:
+    def note(self, status: UnitStatus | None) -> str | None:
+        """Take note of a look. Return why the unit will not get ready, None if it may yet."""
+        if status is None:
+            return "it ended"
+        if status.state is UnitState.FAILED:
+            return f"it failed ({status.reason})" if status.reason else "it failed"
+        self.reason = status.reason or self.reason
+        if self._has_crashed(status) or status.state is not UnitState.RUNNING:
+            self._since = time.monotonic()
+        self._last = status
+        if self._crashes < ENOUGH:
             return None
-        return f"GET {url}: status {answer.status_code}"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"it was started again {self._crashes} times{why}"
+
+    def _has_crashed(self, status: UnitStatus) -> bool:
+        """Count crashes; not every supervisor does, and one that goes on may have had some."""
+        self._before = status.restarts if self._before is None else self._before
+        again = status.state is UnitState.RESTARTING
+        was = self._last is not None and self._last.state is UnitState.RESTARTING
+        counted = max(self._crashes + (again and not was), status.restarts - self._before)
+        fresh = counted > self._crashes
+        self._crashes = counted
+        return fresh
+
+    @property
+    def has_crashed(self) -> bool:
+        return self._crashes > 0
+
+    @property
+    def calm(self) -> float:
+        """Return the seconds since which the unit runs, as far as it was looked at."""
+        return time.monotonic() - self._since
 
 
-async def _connects(unit: Unit) -> str | None:
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT):
-            _, writer = await asyncio.open_connection(unit.address, unit.port)
-    except (OSError, TimeoutError) as error:
-        return f"connecting to {unit.address}:{unit.port}: {_plain(error, unit)}"
-    writer.close()
-    return None
+async def answers(look: Look, life: Life, *, within: float, settle: float) -> None:
+    """Return when a unit answers as it should. Raises NotReady after `within` seconds.
+
+    One that has crashed meanwhile has to run for `settle` seconds besides: those that crash again
+    and again may well answer in between.
+    """
+    course = Course()
+    begun = asked = time.monotonic()
+    while True:
+        trouble = await look()
+        now = time.monotonic()
+        if trouble is None and (not course.has_crashed or course.calm >= settle):
+            return
+        seen = str(trouble or "it answers between its crashes")
+        if now - begun > within:
+            why = f" ({course.reason})" if course.reason else ""
+            raise NotReady(f"not ready after {within:g} s: {seen}{why}")
+        if now - asked > LIFE_EVERY:
+            asked = now
+            if (gone := course.note(await life())) is not None:
+                raise NotReady(f"{gone} before it was ready: {seen}")
+        await asyncio.sleep(min(max(FIRST_PAUSE, (now - begun) * SHARE), LONGEST_PAUSE))
 
 
-def _plain(error: Exception, unit: Unit) -> str:
-    if isinstance(error, (ConnectionRefusedError, httpx.ConnectError)):
-        return f"nothing listens there. Does the service listen on $PORT (here {unit.port})?"
-    return str(error) or type(error).__name__
+async def runs(life: Life, *, within: float, settle: float) -> None:
+    """Return when a unit has run for `settle` seconds on end. Raises NotReady.
+
+    That is all there is to see of what does not listen.
+    """
+    course = Course()
+    begun = time.monotonic()
+    while True:
+        if (gone := course.note(await life())) is not None:
+            raise NotReady(f"{gone} before it had run for {settle:g} s")
+        if course.calm >= settle:
+            return
+        if time.monotonic() - begun > within + settle:
+            why = f": {course.reason}" if course.reason else ""
+            raise NotReady(f"it did not run for {settle:g} s on end within {within:g} s{why}")
+        await asyncio.sleep(min(max(FIRST_PAUSE, settle - course.calm), LONGEST_PAUSE))

@@ -120,7 +120,6 @@ class Reconciler:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await self._settler.close()
 
     async def _pass_or_log(self) -> float:
         try:

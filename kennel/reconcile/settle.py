@@ -46,9 +46,6 @@ class Settler:
             store, providers, rules, fingerprint, units=self._units, publish=publish
         )
 
-    async def close(self) -> None:
-        await self._units.close()
-
     async def settle(self, wanted: Wanted, steps: Steps) -> None:
         """Take the steps of a tenant. Raises ProviderError for what has to wait."""
         if steps.expire:

@@ -1,16 +1,39 @@
-"""Units of generations: started, waited for, stopped."""
+"""Units of generations: started, waited for, run, stopped."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from kennel.crashpoint import reached
-from kennel.domain import Env, Manifest, Tenant, Unit, UnitState
+from kennel.domain import Env, Manifest, Tenant, Unit, UnitState, UnitStatus
+from kennel.errors import Unavailable
 from kennel.plan import Generation, within
-from kennel.reconcile import variables
+from kennel.reconcile import probe, variables
 from kennel.reconcile.providers import Providers, Rules
-from kennel.reconcile.ready import Probe
+from kennel.reconcile.ready import LIFE_EVERY, answers, runs
+from kennel.reconcile.reasons import LOG_LINES
 from kennel.store import Store, releases
+
+
+class Lookout:
+    """Looks at all units for everybody who waits for one of them: one call serves many."""
+
+    def __init__(self, observe: Callable[[], Awaitable[Mapping[str, UnitStatus]]]) -> None:
+        self._observe = observe
+        self._looking = asyncio.Lock()
+        self._begun = 0.0
+        self._seen: Mapping[str, UnitStatus] = {}
+
+    async def at(self, unit: str) -> UnitStatus | None:
+        """Return how a unit is doing now. Raises ProviderError."""
+        asked = time.monotonic()
+        async with self._looking:
+            if self._begun <= asked:
+                begun = time.monotonic()
+                self._seen = await self._observe()
+                self._begun = begun
+        return self._seen.get(unit)
 
 
 class Units:
@@ -24,10 +47,7 @@ class Units:
         self._providers = providers
         self._rules = rules
         self._places = asyncio.Semaphore(parallel)
-        self._probe = Probe()
-
-    async def close(self) -> None:
-        await self._probe.close()
+        self._lookout = Lookout(providers.supervisor.observe)
 
     async def given(self, tenant: Tenant, manifest: Manifest) -> Env:
         """Give the tenant its resources. Raises ProviderError."""
@@ -36,7 +56,7 @@ class Units:
 
     async def start(self, generation: Generation, env: Env) -> None:
         """Start a generation. Raises ProviderError if it cannot be executed."""
-        unit = self._unit(generation)
+        unit = self.unit(generation)
         async with self._places:
             await self._providers.supervisor.ensure(
                 unit, variables.listening(env, port=generation.port)
@@ -44,18 +64,37 @@ class Units:
         reached("unit-started")
 
     async def wait(self, generation: Generation, host: str) -> None:
-        """Wait until a generation is ready. Raises NotReady."""
+        """Wait until a generation is ready. Raises NotReady, ProviderError.
 
-        async def ended() -> str | None:
-            status = (await self._providers.supervisor.observe()).get(generation.unit)
-            if status is None:
-                return "it ended"
-            return f"it failed ({status.reason})" if status.state is UnitState.FAILED else None
+        What has a schedule is ready as soon as that was understood.
+        """
+        service, settle = generation.service, self._rules.settle_time
+        within = service.ready.timeout or self._rules.ready_timeout
+        life = partial(self._lookout.at, generation.unit)
+        if service.listens:
+            look = partial(probe.look, self.unit(generation), service.ready, host=host)
+            await answers(look, life, within=within, settle=settle)
+        elif service.schedule is None:
+            await runs(life, within=within, settle=settle)
 
-        ready = generation.service.ready
-        timeout = ready.timeout or self._rules.ready_timeout
-        unit = self._unit(generation)
-        await self._probe.wait(unit, ready, within=timeout, host=host, ended=ended)
+    async def run(self, generation: Generation, env: Env, *, within: float) -> str | None:
+        """Run what is run once to its end. Return None if it ended well, else why not."""
+        return await self._providers.supervisor.run(self.unit(generation), env, within=within)
+
+    async def ended(self, generations: Sequence[Generation]) -> None:
+        """Wait until none of what is run once is under way."""
+        for one in generations:
+            while (status := await self._lookout.at(one.unit)) is not None:
+                if status.state is UnitState.FAILED:
+                    break
+                await asyncio.sleep(LIFE_EVERY)
+
+    async def last_lines(self, generation: Generation) -> Sequence[str]:
+        """Return what a generation wrote last: nothing where that cannot be told."""
+        try:
+            return await self._providers.supervisor.logs(generation.unit, LOG_LINES)
+        except Unavailable:
+            return ()
 
     async def rest(self, generations: Sequence[Generation]) -> None:
         """Stop generations that will be started again."""
@@ -72,7 +111,8 @@ class Units:
         await self._store.write(partial(releases.drop, generation_ids=[g.id for g in generations]))
         reached("generations-dropped")
 
-    def _unit(self, generation: Generation) -> Unit:
+    def unit(self, generation: Generation) -> Unit:
+        """Return a generation as its supervisor runs it."""
         allowed = self._rules.policy.limits_of(generation.key.tenant)
         return Unit(
             name=generation.unit,

@@ -4,12 +4,14 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import structlog
 
-from kennel.domain import Env, Environment, Manifest, Secret, Service, Tenant
+from kennel.domain import Env, Environment, Manifest, Secret, Service, Tenant, names
+from kennel.domain.record import TenantRecord
 from kennel.errors import Rejected
 from kennel.plugin import Provisioner
 
@@ -35,28 +37,58 @@ async def provisioned(
     return env
 
 
-def for_service(
-    service: Service, *, tenant: Tenant, environment: Environment, url: str, given: Env
-) -> Env:
-    """Return everything a service finds in its environment, except PORT and HOST.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the services of a tenant find around them.
 
-    What Kennel provisions (`given`) wins over what the manifest sets, and KENNEL_* over both.
+    `given`: what Kennel provisions. `urls`: of what has a host, by name. `primary`: which of them
+    has the tenant's plain one.
     """
-    own = {name: Secret(value) for name, value in service.environment.items()}
-    if shadowed := sorted(own.keys() & given.keys()):
-        log.warning(
-            "variables of the manifest give way to provisioned ones",
-            tenant=str(tenant),
-            service=service.name,
-            variables=shadowed,
+
+    tenant: Tenant
+    environment: Environment
+    given: Env
+    urls: Mapping[str, str]
+    primary: str | None
+
+    @classmethod
+    def of(
+        cls, record: TenantRecord, manifest: Manifest, *, given: Env, urls: Mapping[str, str]
+    ) -> "Surroundings":
+        """Return the surroundings of what a manifest declares for a tenant."""
+        return cls(
+            tenant=record.tenant,
+            environment=record.environment,
+            given=given,
+            urls=urls,
+            primary=names.primary_of(record.tenant.project, manifest),
         )
-    facts = {
-        "KENNEL_PROJECT": tenant.project,
-        "KENNEL_REF": str(tenant.ref),
-        "KENNEL_ENVIRONMENT": str(environment),
-        "KENNEL_URL": url,
-    }
-    return {**own, **given, **{name: Secret(value) for name, value in facts.items()}}
+
+    def env(self, service: Service) -> Env:
+        """Return everything a service finds in its environment, except PORT and HOST.
+
+        What Kennel provisions wins over what the manifest sets, and KENNEL_* over both.
+        """
+        own = {name: Secret(value) for name, value in service.environment.items()}
+        if shadowed := sorted(own.keys() & self.given.keys()):
+            log.warning(
+                "variables of the manifest give way to provisioned ones",
+                tenant=str(self.tenant),
+                service=service.name,
+                variables=shadowed,
+            )
+        facts = {
+            "KENNEL_PROJECT": self.tenant.project,
+            "KENNEL_REF": str(self.tenant.ref),
+            "KENNEL_ENVIRONMENT": str(self.environment),
+            "KENNEL_URL": self._url(service),
+        }
+        told = {name: Secret(value) for name, value in facts.items() if value is not None}
+        return {**own, **self.given, **told}
+
+    def _url(self, service: Service) -> str | None:
+        """Return where people reach a service; for what does not listen, its tenant."""
+        return self.urls.get(service.name if service.listens else self.primary or "")
 
 
 def listening(env: Env, *, port: int | None, address: str = "127.0.0.1") -> Env:
@@ -90,12 +122,20 @@ class Fingerprint:
             )
             if value not in {0, True, None}
         }
-        parts = {
-            **more,
-            "command": command,
-            "limits": repr(service.limits),
-            "env": {name: secret.value for name, secret in env.items()},
-        }
+        return self._digest(
+            {
+                **more,
+                "command": command,
+                "limits": repr(service.limits),
+                "env": {name: secret.value for name, secret in env.items()},
+            }
+        )
+
+    def of_release(self, build_id: int) -> str:
+        """Return the digest of a build's release command: it is run once, whatever it finds."""
+        return self._digest({"release": build_id})
+
+    def _digest(self, parts: Mapping[str, object]) -> str:
         text = json.dumps(parts, sort_keys=True).encode()
         return hmac.new(self._key, text, sha256).hexdigest()
 

@@ -22,7 +22,9 @@ STOPPING: tuple[Place, ...] = ("unit-stopped", "generations-dropped")
 """Places that whatever ends passes."""
 RESTING: tuple[Place, ...] = ("requests-to-waker", "rest-recorded")
 """Places that only a ref that falls asleep, or is stopped, passes."""
-COMING = tuple(place for place in PLACES if place not in {*GOING, *STOPPING, *RESTING})
+RELEASING: tuple[Place, ...] = ("release-ended", "released")
+"""Places that only a commit with a release command passes."""
+COMING = tuple(place for place in PLACES if place not in {*GOING, *STOPPING, *RESTING, *RELEASING})
 
 
 def refs(scene: "Scene") -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 from kennel.domain import Env, Ref, Secret, Tenant, Unit
 from kennel.errors import Rejected, Unavailable
 from kennel.reconcile.backoff import Backoff
-from kennel.reconcile.deploy import MOST_REASON, told
+from kennel.reconcile.reasons import MOST_REASON, told
 from kennel.testing.memory_supervisor import Say
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kennel.domain import Env, Key, Limits, Ready, Ref, Tenant, Unit
-from kennel.reconcile.ready import NotReady, Probe
+from kennel.domain import Env, Key, Limits, Ready, Ref, Tenant, Unit, UnitState, UnitStatus
+from kennel.reconcile import probe
+from kennel.reconcile.ready import NotReady, answers
 from kennel.testing.memory_supervisor import Program, Say
 
 if TYPE_CHECKING:
@@ -120,18 +122,16 @@ async def asked(serve: Serve, *, timeout: float = 1.0) -> str | None:
             limits=Limits(),
         )
 
-        async def ended() -> str | None:
-            return None
+        async def life() -> UnitStatus | None:
+            return UnitStatus(state=UnitState.RUNNING)
 
-        probe = Probe()
         try:
             async with asyncio.timeout(15):
-                ready = Ready(path="/")
-                await probe.wait(unit, ready, within=timeout, host="x", ended=ended)
+                look = partial(probe.look, unit, Ready(path="/"), host="x")
+                await answers(look, life, within=timeout, settle=1.0)
         except NotReady as error:
             return str(error)
         finally:
-            await probe.close()
             for task in served:
                 task.cancel()
             await asyncio.gather(*served, return_exceptions=True)
@@ -157,7 +157,7 @@ async def test_an_answer_without_end_is_not_read() -> None:
 async def test_headers_that_trickle_do_not_outlast_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kennel.reconcile.ready.PROBE_TIMEOUT", 0.5)
+    monkeypatch.setattr("kennel.reconcile.probe.TIMEOUT", 0.5)
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: 1\r\n" * 1000:
