@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from kennel.build.evaluation import Declared
 from kennel.build.git import Fetched, Git
 from kennel.build.job import Job
 from kennel.build.nix import Nix, Source
+from kennel.build.outputs import kept_paths
 from kennel.build.places import Places, shared
 from kennel.build.programs import Programs
 from kennel.build.sandbox import Sandbox
@@ -34,9 +35,6 @@ NO_FLAKE = (
     "devenv.nix declares what to deploy, but there is no flake.nix to build it: each service and"
     " site is built from the flake's packages.SYSTEM.NAME"
 )
-
-Aim = Callable[[str], Awaitable[None]]
-"""Is told the head of the ref, and raises to stop the build of anything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +59,11 @@ class Builder:
         self._nix = Nix(settings.build, places, self.programs)
         self._devenv = Devenv(settings.build.devenv, self.programs)
 
-    async def build(self, job: Job, aim: Aim) -> Built:
-        """Fetch a build's ref, and build what its head declares.
+    async def fetch(self, job: Job) -> Fetched:
+        """Fetch a build's ref, and try again while its host is away: that is for others to limit.
 
-        `aim` is told the head before anything of it is used. Raises BuildError or ManifestError
-        for people, and whatever `aim` raises.
+        Raises `RefGone`, or BuildError for people.
         """
-        fetched = await self._fetch(job)
-        await aim(fetched.head)
-        reached("commit-fetched")
-        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
-        async with self._source(job, fetched) as source:
-            done = await self._build(job, fetched, source)
-        paths, programs = _results(done)
-        outputs, warnings = await in_thread(executable.outputs, done.manifest, paths, programs)
-        await job.log.say(*warnings)
-        reached("packages-built")
-        return Built(manifest=done.manifest, outputs=outputs)
-
-    async def _fetch(self, job: Job) -> Fetched:
-        """Fetch, and try again for as long as the build may take while the host is away."""
         await job.log.enter(f"fetching {job.build.tenant.ref} of {job.project.full_name}")
         pause = FIRST_PAUSE
         while True:
@@ -91,6 +74,41 @@ class Builder:
                 await job.log.say(f"{error}; trying again in {pause:g} s")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def build(self, job: Job, fetched: Fetched) -> Built:
+        """Build what the commit that was fetched declares.
+
+        Raises BuildError or ManifestError for people.
+        """
+        reached("commit-fetched")
+        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
+        async with self._source(job, fetched) as source:
+            done = await self._build(job, fetched, source)
+        paths, programs = _results(done)
+        outputs, warnings = await in_thread(executable.outputs, done.manifest, paths, programs)
+        await job.log.say(*warnings)
+        reached("packages-built")
+        return Built(manifest=done.manifest, outputs=outputs)
+
+    async def share(self, job: Job, fetched: Fetched, twin: Build) -> Built | None:
+        """Take what another build of the commit gave, and keep it for this one too.
+
+        Return None where that is not there any more, or not to be relied on: devenv sees more than
+        the commit, and those that nobody trusts were built where others of their kind were.
+        """
+        if job.build.trusted and not twin.trusted and "devenv.nix" in fetched.files:
+            return None
+        paths = await in_thread(kept_paths, self._places, twin)
+        if not paths or twin.manifest is None or twin.outputs is None:
+            return None
+        try:
+            await self._nix.keep(job, sorted(paths), "result")
+        except BuildError as error:  # it went just now
+            await job.log.say(str(error))
+            return None
+        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
+        await job.log.say(f"the same commit was built as build {twin.id}")
+        return Built(manifest=twin.manifest, outputs=twin.outputs)
 
     def _keep_secretspec(self, build: Build, text: str | None) -> None:
         """Keep a commit's secretspec.toml beside its outputs: deploying it needs both."""

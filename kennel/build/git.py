@@ -1,11 +1,9 @@
 """Fetches commits into mirrors that are kept, one for each project."""
 
-import asyncio
 import os
 import re
 import shutil
 import stat
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from kennel.build.credentials import Access, access
 from kennel.build.job import Job
+from kennel.build.mirrors import REFS, Mirrors, unlock
 from kennel.build.places import Places
 from kennel.build.programs import Programs
 from kennel.domain import Ref, names
@@ -67,7 +66,7 @@ class Git:
     def __init__(self, places: Places, programs: Programs) -> None:
         self._places = places
         self._programs = programs
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.mirrors = Mirrors(places, programs, environment(places, None, allow_file=False))
 
     async def fetch(self, job: Job) -> Fetched:
         """Fetch a build's ref. Return what its head is.
@@ -77,11 +76,12 @@ class Git:
         ref = job.build.tenant.ref
         name = mirror_ref(ref)
         mirror = self._places.mirror(job.project.name)
-        async with self._locks[job.project.name], self._access(job) as way:
+        async with self.mirrors.lock(job.project.name), self._access(job) as way:
             for secret in way.secrets:
                 job.log.hide(secret)
             if not await in_thread((mirror / ".git").is_dir):
                 await self._init(job, mirror)
+            await in_thread(unlock, mirror)
             words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force"]
             words += ["--no-recurse-submodules", "--", "kennel", f"+{ref.name}:{name}"]
             await self._git(job, ["-C", str(mirror), *words], way)
@@ -142,13 +142,6 @@ class Git:
                 await self._git(job, [*git, *words], mine)
         await in_thread(_hand_over, target)
 
-    async def tidy(self, job: Job) -> None:
-        """Pack a mirror's loose objects, if there are many."""
-        mirror = self._places.mirror(job.project.name)
-        async with self._locks[job.project.name]:
-            words = ["-C", str(mirror), "-c", "gc.auto=6700", "-c", "gc.autoDetach=false"]
-            await self._git(job, [*words, "gc", "--auto", "--quiet"])
-
     async def _git(
         self, job: Job, words: Sequence[str], way: Access | None = None, *, feed: str = ""
     ) -> bytes:
@@ -173,7 +166,9 @@ class Git:
             where = way.url if way is not None else "the mirror"
             if "submodule" in words:
                 where = f"a submodule of {where}" if job.build.trusted else UNTRUSTED.format(where)
-            raise explained(job.build.tenant.ref, where, job.log.clean("\n".join(said)))
+            ref = job.build.tenant.ref
+            asked = ref if "fetch" in words else f"a commit of {ref}"
+            raise explained(asked, where, job.log.clean("\n".join(said)))
         return done.output
 
 
@@ -204,7 +199,7 @@ def mirror_ref(ref: Ref) -> str:
     A hash has one length and no slashes: `a` and `a/b`, which cannot both be files, can both be
     here, and so can a name that is too long for a file.
     """
-    return f"refs/kennel/{names.short_hash([ref.name])}"
+    return f"{REFS}{names.short_hash([ref.name])}"
 
 
 def _numbered(config: Sequence[tuple[str, str]]) -> Mapping[str, str]:
@@ -275,9 +270,9 @@ MEANINGS = (
 def explained(what: Ref | str, url: str, said: str) -> Exception:
     """Return the error that git's words stand for, for whoever has to act.
 
-    `what`: the ref that git was asked for, or what else of the repository.
+    `what`: the ref that git was asked for, or what else of the repository. Only a ref can be gone.
     """
-    if "couldn't find remote ref" in said:
+    if isinstance(what, Ref) and "couldn't find remote ref" in said:
         return RefGone(f"{what} is gone from {url}")
     for pattern, kind, advice in MEANINGS:
         if match := pattern.search(said):

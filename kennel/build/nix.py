@@ -78,7 +78,7 @@ class Nix:
             what = "the build failed" if asked.declared else "evaluation failed"
             raise BuildError(f"{what}: {said}{self._advice(said)}")
         if asked.declared is not None:
-            await self._keep(job, asked.declared.evaluation.sources, link)
+            await self.keep(job, asked.declared.evaluation.sources, "source")
         return asked.declared
 
     def _call(self, source: Source, asked: "_Asked") -> str:
@@ -89,16 +89,20 @@ class Nix:
             f" wanted = {wanted}; mark = {string(asked.mark)}; }}"
         )
 
-    async def _keep(self, job: Job, sources: Sequence[str], link: Path) -> None:
-        """Keep files from the garbage that were copied to the store and not built."""
-        if not sources:
+    async def keep(self, job: Job, paths: Sequence[str], name: str) -> None:
+        """Keep store paths that are there from the garbage, by links of that name.
+
+        Raises BuildError if one of them is not there.
+        """
+        if not paths:
             return
-        words = ["nix-store", *self._options, "--realise", "--add-root", str(link / "source")]
+        link = await in_thread(shared, self._places.roots / str(job.build.id))
+        words = ["nix-store", *self._options, "--realise", "--add-root", str(link / name)]
         progress = Progress()
         listen = _logged(job, progress)
-        done = await self._run(job, [*words, *sources], listen, Reach(writes=(link,)))
+        done = await self._run(job, [*words, *paths], listen, Reach(writes=(link,)))
         if done.status:
-            raise BuildError(f"cannot keep {', '.join(sources)}: {progress.failure()}")
+            raise BuildError(f"cannot keep {', '.join(paths)}: {progress.failure()}")
 
     async def source(self, job: Job, folder: Path) -> Source:
         """Return a folder of files as Nix takes it: with its hash, so that it counts as locked."""

@@ -3,41 +3,35 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 
+from kennel.build.aim import Over, aim
 from kennel.build.builder import Builder, Built
-from kennel.build.git import RefGone
-from kennel.build.housekeeping import sweep, tidy
+from kennel.build.git import Fetched, RefGone
+from kennel.build.housekeeping import Housekeeping, sweep
 from kennel.build.job import Job
 from kennel.build.log import BuildLog
 from kennel.build.places import Places
 from kennel.crashpoint import reached
-from kennel.domain import Environment, environment_of
+from kennel.domain import Environment, Manifest, environment_of
 from kennel.domain.record import Build, Project
-from kennel.errors import KennelError, ProviderError
+from kennel.errors import BuildError, KennelError, ManifestError, ProviderError
 from kennel.plugin import Cache, in_thread
 from kennel.settings import Settings
-from kennel.store import Store, builds, tenants
+from kennel.store import Store, builds, tenants, twins
 
 log = structlog.get_logger(__name__)
 
 EVERY = 30.0
 """Seconds between looks into the queue that nothing asked for."""
 MOST_REASON = 8000
-TIDY_AFTER = 3.0
-"""Seconds between the end of a build and cleaning up after it."""
-
-
-class Superseded(Exception):
-    """The head of the ref is another commit than the one that was queued."""
-
-    def __init__(self, head: str) -> None:
-        super().__init__(head)
-        self.head = head
+RECENT = 100
+"""How many failures are remembered, for those that wait for them: they are next."""
 
 
 class Worker:
@@ -64,9 +58,22 @@ class Worker:
         self._builder = Builder(settings, self._places)
         self._woken = asyncio.Event()
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._projects: dict[int, str] = {}
         self._later: set[asyncio.Task[None]] = set()
-        self._tidying = asyncio.Lock()
+        self._faulty: deque[int] = deque(maxlen=RECENT)
         self._unrecorded = False
+        self._housekeeping = Housekeeping(
+            settings.build,
+            store,
+            self._places,
+            self._builder.git.mirrors,
+            lambda: self._projects,
+            clock=clock,
+        )
+
+    def tidy_soon(self) -> None:
+        """Say that a ref or a project was forgotten: what builds keep of it is to go."""
+        self._housekeeping.soon()
 
     def wake(self) -> None:
         """Say that the queue changed: something new, or something nobody wants any more."""
@@ -95,7 +102,7 @@ class Worker:
             log.warning("ended builds that an earlier Kennel left running", names=ended)
         await in_thread(sweep, self._places)
         await self._store.write(builds.recover)
-        self._in_background(self._tidy())
+        self._in_background(self._housekeeping.run())
 
     async def _wait(self) -> None:
         # Not wait_for: before Python 3.12 that loses a cancellation that comes with the wake-up.
@@ -139,10 +146,12 @@ class Worker:
             build_id = claimed.build.id
             task = asyncio.create_task(self._work(claimed.project, claimed.build))
             self._running[build_id] = task
+            self._projects[build_id] = claimed.project.name
             task.add_done_callback(partial(self._worked, build_id))
 
     def _worked(self, build_id: int, task: asyncio.Task[None]) -> None:
         self._running.pop(build_id, None)
+        self._housekeeping.soon(self._projects.pop(build_id))
         if not task.cancelled() and (error := task.exception()):
             log.error("a build could not be recorded", build=build_id, exc_info=error)
             self._unrecorded = True
@@ -160,21 +169,44 @@ class Worker:
             raise
         finally:
             record.close()  # here and now: waiting could be cancelled
-        self._in_background(self._tidy(job))
 
     async def _outcome(self, job: Job) -> str:
         """Build, and record what came of it. Return that, for Kennel's own log."""
-        limit = asyncio.timeout(self._settings.build.timeout)
+        limit, fetched = asyncio.timeout(self._settings.build.timeout), None
         try:
             async with limit:
-                built = await self._builder.build(job, partial(self._aim, job.build))
-        except Superseded as other:
-            return await self._supersede(job, other.head)
+                fetched = await self._builder.fetch(job)
+                built = await self._build(job, fetched)
+        except Over as why:
+            await job.log.say(f"=== {why} ===")
+            return str(why)
         except RefGone as error:
             return await self._gone(job, str(error))
         except Exception as error:
+            if fetched is not None and isinstance(error, (BuildError, ManifestError, TimeoutError)):
+                self._faulty.append(job.build.id)
             return await self._fail(job, self._reason(job, error, late=limit.expired()))
         return await self._record(job, built)
+
+    async def _build(self, job: Job, fetched: Fetched) -> Built:
+        """Build what was fetched, if it may be, or take what it gave on another ref.
+
+        What a person has ordered is built. Raises what the commit's other build failed with.
+        """
+        ours, head, now = job.build, fetched.head, self._clock()
+        change = partial(aim, build=ours, project_id=job.project.id, head=head, now=now)
+        if why := await self._store.write(change):
+            raise Over(why)
+        if ours.commit == builds.HEAD:
+            return await self._builder.build(job, fetched)
+        for twin in await self._store.read(partial(twins.built, build_id=ours.id)):
+            if built := await self._builder.share(job, fetched, twin):
+                return built
+        question = partial(twins.failed_meanwhile, build_id=ours.id, among=self._faulty)
+        if (failed := await self._store.read(question)) is not None:
+            await job.log.say(f"the same commit failed as build {failed.id}")
+            raise BuildError(failed.reason)
+        return await self._builder.build(job, fetched)
 
     def _reason(self, job: Job, error: Exception, *, late: bool) -> str:
         """Return why a build failed, for people."""
@@ -186,17 +218,9 @@ class Worker:
         log.error("a fault of Kennel's own", build=job.build.id, exc_info=error)
         return f"a fault of Kennel's own ({type(error).__name__}): see its log"
 
-    async def _aim(self, build: Build, head: str) -> None:
-        """Go on only with the head of the ref: deliveries may come late, or twice."""
-        if build.commit == builds.HEAD:
-            await self._store.write(partial(builds.aim, build_id=build.id, commit=head))
-        elif head != build.commit:
-            raise Superseded(head)
-
     async def _record(self, job: Job, built: Built) -> str:
-        preview = environment_of(job.build.tenant.ref) is Environment.PREVIEW
-        if preview and not built.manifest.previews:
-            return await self._gone(job, "the manifest says previews = false", is_there=True)
+        if why := _declined(job.build, built.manifest):
+            return await self._gone(job, why, is_there=True)
         change = partial(
             builds.built,
             build_id=job.build.id,
@@ -212,25 +236,6 @@ class Worker:
         if job.build.trusted:
             self._in_background(self._push(job.build, sorted({*built.outputs.paths.values()})))
         return "built"
-
-    async def _supersede(self, job: Job, head: str) -> str:
-        """Queue the head instead, with the trust its ref has."""
-        reason, now, build = f"superseded by {head[:12]}", self._clock(), job.build
-
-        def change(db: Any) -> None:
-            if builds.cancelled(db, build.id, reason=reason, now=now):
-                builds.queue(
-                    db,
-                    project_id=job.project.id,
-                    ref=build.tenant.ref,
-                    commit=head,
-                    trusted=build.trusted,
-                    now=now,
-                )
-
-        await job.log.say(f"=== {reason} ===")
-        await self._store.write(change)
-        return reason
 
     async def _gone(self, job: Job, reason: str, *, is_there: bool = False) -> str:
         """Cancel the build of a ref that is not there or not to be, and let go of the ref.
@@ -273,22 +278,19 @@ class Worker:
             except Exception:
                 log.exception("cannot push", cache=cache.name, build=build.id)
 
-    async def _tidy(self, job: Job | None = None) -> None:
-        """Drop what nobody needs any more. After a build that is put off: deploying it is not."""
-        if job is not None:
-            await asyncio.sleep(TIDY_AFTER)
-        async with self._tidying:
-            try:
-                table = self._settings.build
-                kept = partial(self._store.read, partial(builds.kept, keep=table.keep))
-                days, now = table.log_days, self._clock()
-                await tidy(self._places, kept, days=days, now=now, running=set(self._running))
-                if job is not None:
-                    await self._builder.git.tidy(job)
-            except (KennelError, OSError) as error:
-                log.warning("cannot clean up after builds", reason=str(error))
-
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+
+def _declined(build: Build, manifest: Manifest) -> str:
+    """Return why a commit does not want to be on this ref, "" if it does."""
+    if environment_of(build.tenant.ref) is not Environment.PREVIEW:
+        return ""
+    if not manifest.previews:
+        return "the manifest says previews = false"
+    left = manifest.of_preview()
+    if not left.services and not left.sites:
+        return "every service in the manifest says previews = false, and there is no site"
+    return ""

@@ -27,6 +27,7 @@ HEAD = "0" * 40
 """The commit of a build that is to take whatever its ref points to when it starts."""
 
 UNDER_WAY = ("queued", "building")
+_is_building = builds.c.state == "building"
 GOOD = ("queued", "building", "built", "done")
 
 
@@ -38,9 +39,10 @@ class Claimed:
     project: Project
 
 
-_selected = sa.select(builds, project_rows.c.name.label("project")).join(
+selected = sa.select(builds, project_rows.c.name.label("project")).join(
     project_rows, builds.c.project_id == project_rows.c.id
 )
+"""Builds, with the names of their projects: what `record` takes."""
 
 
 def record(row: Row[Any]) -> Build:
@@ -65,7 +67,7 @@ def record(row: Row[Any]) -> Build:
 
 def get(db: Connection, build_id: int) -> Build:
     """Return a build. Raises NotFound."""
-    row = db.execute(_selected.where(builds.c.id == build_id)).first()
+    row = db.execute(selected.where(builds.c.id == build_id)).first()
     if row is None:
         raise NotFound(f"there is no build {build_id}: `kennel builds` lists them")
     return record(row)
@@ -75,7 +77,7 @@ def recent(
     db: Connection, *, project: str | None = None, ref: Ref | None = None, limit: int = 20
 ) -> list[Build]:
     """Return the newest builds, newest first."""
-    query = _selected.order_by(builds.c.id.desc()).limit(limit)
+    query = selected.order_by(builds.c.id.desc()).limit(limit)
     if project is not None:
         query = query.where(project_rows.c.name == project)
     if ref is not None:
@@ -85,7 +87,7 @@ def recent(
 
 def built_ones(db: Connection) -> list[Build]:
     """Return the builds that wait to be deployed, oldest first."""
-    query = _selected.where(builds.c.state == "built").order_by(builds.c.id)
+    query = selected.where(builds.c.state == "built").order_by(builds.c.id)
     return [record(row) for row in db.execute(query)]
 
 
@@ -94,7 +96,7 @@ def latest(db: Connection) -> list[Build]:
     counts = sa.case((builds.c.state != "cancelled", builds.c.id))
     newest = sa.select(sa.func.coalesce(sa.func.max(counts), sa.func.max(builds.c.id)))
     newest = newest.group_by(builds.c.project_id, builds.c.ref)
-    return [record(row) for row in db.execute(_selected.where(builds.c.id.in_(newest)))]
+    return [record(row) for row in db.execute(selected.where(builds.c.id.in_(newest)))]
 
 
 def queue(
@@ -159,18 +161,23 @@ def cancel_under_way(
 def claim(db: Connection, *, now: float) -> Claimed | None:
     """Take the next build: of the project that has waited longest since its last start.
 
-    Return None where nothing can be started: nothing is queued, or only refs that are building.
+    Return None where nothing can be started: nothing is queued, or only refs that are building, or
+    commits that another ref of their project is building. Those are built once; who waits for them
+    waits in the queue, and holds up nobody.
     """
-    busy = sa.select(builds.c.project_id, builds.c.ref).where(builds.c.state == "building")
+    busy = sa.select(builds.c.project_id, builds.c.ref).where(_is_building)
+    shared = sa.select(builds.c.project_id, builds.c.commit)
+    shared = shared.where(_is_building, builds.c.commit != HEAD)
     last = (
         sa.select(builds.c.project_id, sa.func.max(builds.c.started_at).label("at"))
         .group_by(builds.c.project_id)
         .subquery()
     )
     waiting = (
-        _selected.join(last, last.c.project_id == builds.c.project_id)
+        selected.join(last, last.c.project_id == builds.c.project_id)
         .where(builds.c.state == "queued")
         .where(sa.tuple_(builds.c.project_id, builds.c.ref).not_in(busy))
+        .where(sa.tuple_(builds.c.project_id, builds.c.commit).not_in(shared))
         .order_by(sa.func.coalesce(last.c.at, 0.0), builds.c.id)
         .limit(1)
     )
@@ -258,7 +265,7 @@ def again(db: Connection, build_id: int, *, now: float) -> bool:
 def good(db: Connection, tenant: Tenant) -> list[Build]:
     """Return the builds of a ref that were live once, newest first."""
     mine = (project_rows.c.name == tenant.project, builds.c.ref == tenant.ref.name)
-    query = _selected.where(*mine, builds.c.good_at.is_not(None))
+    query = selected.where(*mine, builds.c.good_at.is_not(None))
     return [record(row) for row in db.execute(query.order_by(builds.c.id.desc()))]
 
 
@@ -286,6 +293,11 @@ def cancelled(db: Connection, build_id: int, *, reason: str, now: float) -> bool
 def requeue(db: Connection, build_id: int) -> bool:
     """Put a build that was interrupted back in its place in the queue."""
     return _move(db, build_id, "building", state="queued", started_at=None)
+
+
+def busy_projects(db: Connection) -> set[str]:
+    """Return the names of the projects that are building something."""
+    return {record(row).tenant.project for row in db.execute(selected.where(_is_building))}
 
 
 def recover(db: Connection, running: Collection[int] = ()) -> list[int]:

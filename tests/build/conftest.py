@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import pytest
 
 from kennel.build import Worker
 from kennel.build.places import Places
-from kennel.domain import Ref
+from kennel.domain import Ref, Tenant
 from kennel.domain.record import Build, Project
 from kennel.plugin import Cache
 from kennel.settings import BuildTable, Settings
@@ -194,13 +195,30 @@ class Workshop:
         )
 
     async def queue(
-        self, project: Project, commit: str, ref: str = "main", *, trusted: bool = True
+        self,
+        project: Project,
+        commit: str,
+        ref: str = "main",
+        *,
+        trusted: bool = True,
+        approved: str | None = None,
+        again: bool = False,
     ) -> int:
+        """Queue a build. Of a ref that is not trusted the commit is approved, or `approved` is."""
+
         def change(db: Any) -> int | None:
             there = Ref.parse(ref)
             tenants.seen(db, project_id=project.id, ref=there, trusted=trusted, now=1.0)
+            if not trusted and (known := tenants.find(db, Tenant(project.name, there))):
+                tenants.change(db, known.id, approved=commit if approved is None else approved)
             return builds.queue(
-                db, project_id=project.id, ref=there, commit=commit, trusted=trusted, now=1.0
+                db,
+                project_id=project.id,
+                ref=there,
+                commit=commit,
+                trusted=trusted,
+                now=time.time(),
+                again=again,
             )
 
         number = await self.store.write(change)

@@ -198,7 +198,7 @@ class TestTheQueue:
         shop = await add_project(store)
         await queue(store, shop, ONE)
         await claim(store)
-        await queue(store, shop, ONE, Ref.branch("dev"))
+        await queue(store, shop, TWO, Ref.branch("dev"))
         assert (again := await claim(store)) is not None
         assert again.build.tenant.ref == Ref.branch("dev")
         assert await claim(store) is None
@@ -206,7 +206,7 @@ class TestTheQueue:
     async def test_projects_take_turns(self, store: Store) -> None:
         noisy, quiet = await add_project(store, "a/noisy"), await add_project(store, "a/quiet")
         for number in range(4):
-            await queue(store, noisy, ONE, Ref.branch(f"b{number}"))
+            await queue(store, noisy, f"{number:040x}", Ref.branch(f"b{number}"))
         await queue(store, quiet, ONE)
         order = [await claim(store, now=float(n)) for n in range(10, 13)]
         assert [one.project.name for one in order if one] == ["noisy", "quiet", "noisy"]
@@ -256,10 +256,10 @@ class TestTheQueue:
     async def test_two_workers_never_claim_the_same_build(self, store: Store) -> None:
         shop = await add_project(store)
         for number in range(10):
-            await queue(store, shop, ONE, Ref.branch(f"b{number}"))
-        claimed = await asyncio.gather(*(claim(store) for _ in range(10)))
+            await queue(store, shop, f"{number + 1:040x}", Ref.branch(f"b{number}"))
+        claimed = await asyncio.gather(*(claim(store) for _ in range(12)))
         ids = [one.build.id for one in claimed if one]
-        assert len(ids) == len(set(ids))
+        assert len(ids) == len(set(ids)) == 10
 
 
 class TestGoingLive:
