@@ -4,14 +4,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import structlog
 
-from kennel.domain import Repository, Secret
+from kennel.domain import Ref, Repository, Secret
 from kennel.domain.record import Project
 from kennel.errors import ConfigError
 from kennel.registry import Registry, full_name_of, register_configured
 from kennel.settings import ProjectTable, Settings
-from kennel.store import Store, projects
+from kennel.store import Store, builds, departures, projects, tenants
+from kennel.store.tables import builds as build_rows
 
 
 def settings(**tables: ProjectTable) -> Settings:
@@ -32,6 +34,16 @@ async def loaded(store: Store, settings: Settings) -> Registry:
 
 def sent(full_name: str = "acme/shop", number: str = "7", forge: str = "forgejo") -> Repository:
     return Repository(forge=forge, id=number, full_name=full_name, clone_url="https://x")
+
+
+def see(db: sa.Connection, project_id: int, ref: Ref) -> None:
+    """Let a ref be there, with a build that waits to be deployed."""
+    tenants.seen(db, project_id=project_id, ref=ref, trusted=True, now=1.0)
+    builds.queue(
+        db, project_id=project_id, ref=ref, commit="1" * 40, trusted=True, now=1.0, again=True
+    )
+    queued = build_rows.c.state == "queued"
+    db.execute(sa.update(build_rows).where(queued).values(state="built", built_at=2.0))
 
 
 async def only(store: Store) -> Project:
@@ -123,6 +135,34 @@ class TestTheFile:
         before = sqlite_store.changes
         await registry.load()
         assert sqlite_store.changes == before
+
+    @pytest.mark.parametrize("when", ["at-the-start", "once-it-is-registered"])
+    async def test_previews_that_are_there_go_when_they_are_switched_off(
+        self, sqlite_store: Store, when: str
+    ) -> None:
+        off = settings(shop=ProjectTable(previews=False))
+        registry = await loaded(sqlite_store, off) if when != "at-the-start" else None
+        shop = await add(sqlite_store, forge_id="7")
+        refs = [Ref.branch("main"), Ref.branch("fix"), Ref.pull_request(7)]
+        for ref in refs:
+            await sqlite_store.write(partial(see, project_id=shop.id, ref=ref))
+        await (registry.load() if registry else loaded(sqlite_store, off))
+        found = {one.tenant.ref: one for one in await sqlite_store.read(tenants.every)}
+        assert [found[ref].wanted for ref in refs] == [True, False, False]
+        assert all(found[ref].confirmed for ref in refs[1:]), "nobody is asked again"
+        states = [build.state for build in await sqlite_store.read(builds.recent)]
+        assert sorted(states) == ["built", "cancelled", "cancelled"]
+
+    async def test_previews_come_back_when_they_are_switched_on_again(
+        self, sqlite_store: Store
+    ) -> None:
+        """With the next look at the repository: nothing says that they left."""
+        shop = await add(sqlite_store, forge_id="7")
+        await sqlite_store.write(partial(see, project_id=shop.id, ref=Ref.branch("fix")))
+        await loaded(sqlite_store, settings(shop=ProjectTable(previews=False)))
+        await loaded(sqlite_store, settings(shop=ProjectTable()))
+        assert (await only(sqlite_store)).previews
+        assert await sqlite_store.read(partial(departures.of_project, project_id=shop.id)) == {}
 
     async def test_another_repository_of_that_name_is_granted_nothing(
         self, sqlite_store: Store

@@ -58,15 +58,8 @@ def known(db: Connection, tenant: Tenant) -> TenantRecord:
     raise NotFound(f"nothing is known of {tenant}: `kennel status {tenant.project}` lists its refs")
 
 
-RETURNED = {
-    "confirmed": False,
-    "purged": False,
-    "stopped": False,
-    "approved": "",
-    "labelled": False,
-    "heard_at": None,
-}
-"""What was decided or known of a ref that was gone, and does not hold for one that is back."""
+RETURNED = {"confirmed": False, "purged": False, "stopped": False, "approved": ""}
+"""What was decided of a ref that was gone, and does not hold for one that is back."""
 
 
 def seen(
