@@ -58,6 +58,7 @@ def _wanted(row: Row[Any], newest: list[Any]) -> Wanted:
         commits.add(row.head)
     return Wanted(
         newest=newest[0].id if newest else 0,
+        head=row.head,
         commits=frozenset(commits),
         heading=any(build.commit == HEAD and build.state in UNDER_WAY for build in newest),
         trusted=row.trusted,

@@ -48,11 +48,13 @@ class Seen:
 class Wanted:
     """A ref that is there as far as Kennel knows.
 
-    `newest`: its newest build, 0 without one. `commits`: with one of them at its head nothing is
-    to be built. `heading`: a build of whatever its head will be waits or runs.
+    `newest`: its newest build, 0 without one. `head`: the newest commit heard of. `commits`: with
+    one of them at its head nothing is to be built. `heading`: a build of whatever its head will be
+    waits or runs.
     """
 
     newest: int = 0
+    head: str = ""
     commits: frozenset[str] = frozenset()
     heading: bool = False
     trusted: bool = True
@@ -86,13 +88,15 @@ class Repairs:
     """What follows from a comparison.
 
     `changed`: what no webhook told of. `gone`: refs that are to go. `held`: refs that would go,
-    and `why` they stay. `absent`: what the next comparison is to know.
+    and `why` they stay. `heads`: where refs are of which nothing is to be built, if it was taken
+    to be elsewhere. `absent`: what the next comparison is to know.
     """
 
     changed: tuple[RefChanged | PullRequestChanged, ...] = ()
     gone: tuple[RefDeleted, ...] = ()
     held: tuple[Ref, ...] = ()
     why: str = ""
+    heads: tuple[tuple[Ref, str], ...] = ()
     absent: frozenset[Ref] = frozenset()
 
 
@@ -117,11 +121,14 @@ def compare(
     if not seen.heads:
         return Repairs(held=tuple(sorted(known.wanted)), why=NOTHING if known.wanted else "")
     changed = tuple(one for one in _changed(seen, known, repository) if one.ref not in moved)
+    passed = {*moved, *(one.ref for one in changed)}
+    heads = tuple(one for one in _heads(seen, known) if one[0] not in passed)
     lacking = missing(seen, known).difference(moved)
     lost = sorted(lacking)
     if len(lost) > A_FEW and len(lost) * SHARE > len(known.wanted) and not force:
         return Repairs(
             changed=changed,
+            heads=heads,
             held=tuple(lost),
             why=MANY.format(len(lost), len(known.wanted)),
             absent=lacking,
@@ -130,6 +137,7 @@ def compare(
     return Repairs(
         changed=changed,
         gone=tuple(RefDeleted(repository=repository, ref=ref) for ref in gone),
+        heads=heads,
         absent=lacking.difference(gone),
     )
 
@@ -172,6 +180,17 @@ def _changed(
         if _is_new(pull.ref, pull.commit, known) or _is_relabelled(pull, known):
             # That it ended was noted by a clock that may be another: this is not from before.
             yield replace(pull, updated_at=None) if pull.ref in known.left else pull
+
+
+def _heads(seen: Seen, known: Known) -> Iterator[tuple[Ref, str]]:
+    """Yield where refs are that were taken to be elsewhere: a push and a build overtook each other.
+
+    When one of them expires, it is remembered at which commit.
+    """
+    there = {**seen.heads, **{pull.ref: pull.commit for pull in seen.pulls or ()}}
+    for ref, wanted in known.wanted.items():
+        if there.get(ref, wanted.head) != wanted.head:
+            yield ref, there[ref]
 
 
 def _is_new(ref: Ref, commit: str, known: Known) -> bool:

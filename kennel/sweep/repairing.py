@@ -39,6 +39,9 @@ def repair(
     `confirmed`: a person has ordered what goes. `label`: the one that approves of pull requests.
     """
     done = [*_applied(db, project, repairs, now, label)]
+    for ref, commit in repairs.heads:
+        if there := tenants.find(db, Tenant(project.name, ref)):
+            tenants.change(db, there.id, head=commit)
     for one in done:
         if confirmed and one.kind == "gone" and (left := tenants.find(db, one.tenant)):
             tenants.change(db, left.id, confirmed=True)

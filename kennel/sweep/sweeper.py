@@ -148,7 +148,7 @@ class Sweeper:
             self._decided, project=project, before=before, seen=seen, absent=absent, force=force
         )
         repairs, done = await self._store.read(decide), list[Repair]()
-        if repairs.changed or repairs.gone:
+        if repairs.changed or repairs.gone or repairs.heads:
             repairs, done = await self._store.write(
                 partial(self._repaired, project=project, decide=decide, force=force)
             )

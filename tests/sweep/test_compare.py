@@ -27,12 +27,14 @@ from kennel.sweep.compare import (
 ONE, TWO = "1" * 40, "2" * 40
 MAIN, FIX, PR = Ref.branch("main"), Ref.branch("fix"), Ref.pull_request(7)
 SHOP = Repository(forge="f", id="7", full_name="acme/shop", clone_url="https://git.example/s.git")
-AT_ONE = Wanted(newest=1, commits=frozenset({ONE}))
+AT_ONE = Wanted(newest=1, head=ONE, commits=frozenset({ONE}))
 
 
 def wanted(commits: Mapping[Ref, str], **more: Any) -> Known:
     return Known(
-        wanted={ref: Wanted(newest=1, commits=frozenset({at})) for ref, at in commits.items()},
+        wanted={
+            ref: Wanted(newest=1, head=at, commits=frozenset({at})) for ref, at in commits.items()
+        },
         **more,
     )
 
@@ -74,7 +76,16 @@ def test_a_branch_at_another_commit_is_built() -> None:
 
 def test_a_build_of_whatever_the_head_will_be_is_enough() -> None:
     known = Known(wanted={MAIN: Wanted(newest=2, commits=frozenset({ONE}), heading=True)})
-    assert compare(Seen(heads={MAIN: TWO}), known, SHOP) == Repairs()
+    assert compare(Seen(heads={MAIN: TWO}), known, SHOP).changed == ()
+
+
+def test_where_a_ref_is_is_noted_where_nothing_is_to_be_built() -> None:
+    """A build took the head, and the push was told of never."""
+    row = Wanted(newest=2, head=ONE, commits=frozenset({TWO}))
+    known = Known(wanted={MAIN: row, PR: row, FIX: AT_ONE})
+    seen = Seen(heads={MAIN: TWO, FIX: ONE, PR: ONE}, pulls=[pull(PR, TWO)])
+    assert compare(seen, known, SHOP) == Repairs(heads=((MAIN, TWO), (PR, TWO)))
+    assert compare(seen, known, SHOP, moved=[MAIN]).heads == ((PR, TWO),)
 
 
 def test_without_previews_only_long_lived_branches_are_built() -> None:

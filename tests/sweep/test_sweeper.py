@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -218,6 +219,30 @@ async def test_what_expired_comes_back_with_the_next_push(yard: Any) -> None:
     repository.push("HEAD:refs/heads/fix")
     assert await yard.told() == {"shop/fix": "changed"}
     assert (await yard.builds())["shop/fix"] == commit
+
+
+async def test_what_expired_stays_away_though_its_last_push_was_never_told_of(yard: Any) -> None:
+    """A worker took it for the head all the same."""
+    repository = await known(yard, "fix")
+    commit = repository.commit({"a": "3"})
+    repository.push("HEAD:refs/heads/fix")
+    [project] = await yard.store.read(projects.every)
+    build = partial(
+        builds.queue,
+        project_id=project.id,
+        ref=Ref.branch("fix"),
+        commit=commit,
+        trusted=True,
+        now=1.0,
+    )
+    await yard.store.write(build)
+    await yard.all_are("done")
+    before = (await yard.tenants())["shop/fix"]
+    assert await yard.told() == {}
+    row = (await yard.tenants())["shop/fix"]
+    assert row == replace(before, head=commit)
+    await yard.store.write(partial(tenants.expire, tenant_id=row.id, now=9.0))
+    assert await yard.told(2) == {}
 
 
 async def test_a_branch_that_was_restored_comes_back_at_the_same_commit(yard: Any) -> None:
