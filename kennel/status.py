@@ -14,6 +14,8 @@ BUILD_STATES = {"built": "starting", "done": "live"}
 
 TOLD = {"waiting", "failed"}
 """States of a newer build of which it is said why, beside what is live."""
+UNDER_WAY = {"queued", "building", "built"}
+"""States of a build that show by themselves what a ref waits for."""
 NEWLINE = "\n"
 
 AT_REST = {Fate.ASLEEP: "asleep", Fate.STOPPED: "stopped"}
@@ -79,12 +81,25 @@ def _waits(wanted: Wanted, build: Build | None, plan: Plan, label: str) -> str:
         )
     if record.tenant in plan.waiting:
         return "no room: all previews together may use no more memory (previews.memory_max)"
-    newest = build.commit if build else ""
-    if record.wanted and record.head != newest and not record.may_build(record.head):
+    if needs_approval(wanted, build):
         return waits_for(record, label)
     if record.stopped and wanted.next is not None:
         return f"build {wanted.next.id} waits for `kennel start`: the ref is stopped"
     return ""
+
+
+def needs_approval(wanted: Wanted, build: Build | None) -> bool:
+    """Return whether the head of a ref may not be built, and is not live or on its way already.
+
+    That it was live before the ref was closed and opened again is no help.
+    """
+    record = wanted.record
+    live = any(one.commit == record.head for one in wanted.live)
+    if not record.wanted or not record.head or record.may_build(record.head) or live:
+        return False
+    if build is None or build.state in {"cancelled", "done"}:
+        return True
+    return build.state not in UNDER_WAY and build.commit != record.head
 
 
 def next_state(wanted: Wanted, build: Build | None, trouble: str) -> str:
@@ -163,7 +178,8 @@ def _state_of_a_ref(wanted: Wanted, build: Build | None, trouble: str) -> tuple[
         return "kept", f"the branch is gone; its production data is kept: `{purge}` removes it"
     if fate is Fate.GONE:
         return "removing", trouble
-    if trouble and (build is None or build.state in {"cancelled", "built"}):
+    unbuilt = build is None or build.state in {"cancelled", "built"}
+    if trouble and (unbuilt or needs_approval(wanted, build)):
         return "waiting", trouble
     if build is None:
         return "queued", ""

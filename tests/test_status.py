@@ -221,6 +221,32 @@ def test_what_is_live_of_a_fork_says_that_a_newer_commit_waits() -> None:
     assert "waits for approval of 222222222222" in api.why
 
 
+@pytest.mark.parametrize(
+    ("newest", "state", "waits"),
+    [
+        (build(1, "done"), "waiting", True),  # of another time: it was closed and opened again
+        (build(2, "done"), "waiting", True),
+        (build(2, "cancelled", "its approval was withdrawn"), "waiting", True),
+        (build(1, "failed", "no flake.nix"), "waiting", True),
+        (build(2, "failed", "no flake.nix"), "failed", False),
+        (build(1, "building"), "building", False),
+        (build(1, "built"), "starting", False),
+    ],
+)
+def test_nothing_passes_for_an_answer_that_is_none_to_what_a_fork_waits_for(
+    newest: Build, state: str, waits: bool
+) -> None:
+    fork = replace(RECORD, trusted=False, head="2" * 40)
+    [line] = shown(replace(NOTHING, record=fork), newest)
+    assert (line.state, "waits for approval" in line.why) == (state, waits)
+
+
+def test_what_is_live_and_not_approved_any_more_waits_for_nothing() -> None:
+    fork = replace(LIVE, record=replace(RECORD, trusted=False, head="1" * 40))
+    api, _ = shown(fork, build(1, "done"), unit=RUNNING)
+    assert (api.state, api.why) == ("live", "")
+
+
 def test_a_stopped_ref_says_what_waits_for_its_start() -> None:
     stopped = replace(LIVE, record=replace(RECORD, stopped=True), next=build(2, "built"))
     api, _ = shown(stopped, build(2, "built"), plan=replace(NO_PLAN, fates={SHOP: Fate.STOPPED}))

@@ -78,4 +78,4 @@ class TenantRecord:
 
     def may_build(self, commit: str) -> bool:
         """Return whether a commit of it may be built: trusted, or approved by a maintainer."""
-        return self.trusted or self.approved in {commit, EVERY_COMMIT}
+        return self.trusted or (bool(commit) and self.approved in {commit, EVERY_COMMIT})
