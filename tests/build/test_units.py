@@ -100,6 +100,38 @@ async def test_a_build_in_units(workshop: Any, repository: Any, simple_flake: st
 
 
 @inside
+async def test_what_two_refs_share_in_units(
+    workshop: Any, repository: Any, simple_flake: str
+) -> None:
+    workshop = in_units(workshop)
+    commit = repository.commit({"flake.nix": simple_flake})
+    repository.git("branch", "change")
+    project = await workshop.project(str(repository.path))
+    both = [await workshop.build(project, commit, ref) for ref in ("main", "change")]
+    assert [build.state for build in both] == ["built", "built"], [b.reason for b in both]
+    assert "the same commit was built as build 1" in workshop.log(2)
+    roots = subprocess.check_output(["nix-store", "--gc", "--print-roots"], text=True)
+    for build in both:
+        path = build.outputs.paths["api"]
+        assert f"{workshop.places.roots}/{build.id}/result -> {path}" in roots
+
+
+@inside
+async def test_a_build_that_fails_leaves_no_failed_unit(
+    workshop: Any, repository: Any, flake: Any
+) -> None:
+    """A host with failed units refuses to switch to a new configuration."""
+    workshop = in_units(workshop)
+    files = {"flake.nix": flake('api = make "api" "exit 3";', "{ services.api = { }; }")}
+    commit = repository.commit(files)
+    build = await workshop.build(await workshop.project(str(repository.path)), commit)
+    assert build.state == "failed", build.reason
+    await until(lambda: units() == [])
+    failed = ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "kennel-*"]
+    assert subprocess.check_output(failed, text=True) == ""
+
+
+@inside
 async def test_submodules_in_units(
     workshop: Any, repository: Any, make_repository: Any, flake: Any
 ) -> None:
@@ -156,6 +188,7 @@ async def test_what_runs_in_a_unit_can_reach_nothing_of_kennel(
     seen.mkdir()
     seen.chmod(0o777)
     commit = repository.commit({"flake.nix": flake('api = program "api";', ""), "devenv.nix": ""})
+    await workshop.project("/nowhere", "other")
     build = await workshop.build(await workshop.project(str(repository.path)), commit)
     assert build.state == "built", build.reason
     user, *could = (seen / "notes").read_text().split()
