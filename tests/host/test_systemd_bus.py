@@ -58,6 +58,20 @@ class TestBus:
             await persist(supervisor.remove, unit.name)
         assert await supervisor.observe() == {}
 
+    async def test_one_that_is_slow_is_not_lost(
+        self, supervisor: SystemdSupervisor, box: Box, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        units = [unit_of("/bin/sleep", "300", name=f"s{number}") for number in range(100)]
+        stutter = "for _ in $(seq 8); do kill -STOP $1; sleep 0.3; kill -CONT $1; sleep 0.03; done"
+        daemon = box.run(["pidof", "dbus-daemon"]).stdout.strip()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(box.run, ["sh", "-c", stutter, "sh", daemon]))
+            for unit in units:
+                group.create_task(supervisor.ensure(unit, {}))
+        assert "lost" not in caplog.text
+        for unit in units:
+            await supervisor.remove(unit.name)
+
     async def test_signals_are_heard_again_after_a_loss(
         self, supervisor: SystemdSupervisor, cut: Cut
     ) -> None:

@@ -19,8 +19,10 @@ SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 OBJECT = "/org/freedesktop/systemd1"
 
-PARALLEL = 100
-"""Calls at a time: dbus-daemon takes 128 of one connection, then it refuses."""
+PARALLEL = 20
+"""Calls at a time. dbus-daemon takes 128 of one connection, then it refuses. But those it has not
+read yet have to find room in the kernel: 200 kB, two pages for each; dbus_fast takes a full buffer
+for a lost connection."""
 TIMEOUT = 30.0
 """Seconds a single call may take. systemd answers in milliseconds, but runs one at a time."""
 
