@@ -12,7 +12,9 @@ log = structlog.get_logger(__name__)
 EVERY = 3600.0
 """Seconds between two times of forgetting."""
 DAYS = 30
-"""How long deliveries are remembered, refs that are gone, and their builds."""
+"""How long deliveries are remembered, and the builds of refs that are gone."""
+GONE_DAYS = 365
+"""How long it is remembered that a ref is gone: somebody may have the forge deliver it again."""
 BUILDS = 100
 """How many builds of a ref are remembered, at least."""
 
@@ -29,10 +31,10 @@ async def run(store: Store, *, keep: int) -> None:
 
 async def forget(store: Store, *, keep: int, now: float) -> None:
     """Forget what is old at a time."""
-    before = now - DAYS * 24 * 3600.0
+    before, long_before = (now - days * 24 * 3600.0 for days in (DAYS, GONE_DAYS))
 
     def change(db: Connection) -> tuple[int, int]:
-        departures.prune(db, before=before)
+        departures.prune(db, before=long_before)
         return inbox.prune(db, before=before), builds.prune(db, keep=keep, before=before)
 
     deliveries, forgotten = await store.write(change)

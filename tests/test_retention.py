@@ -69,10 +69,10 @@ async def test_what_was_let_go_is_remembered_for_as_long_as_it_may_be_there(
             tenants.gone, project_id=project.id, ref=Ref.branch(name), now=1.0, reason=reason
         )
         await sqlite_store.write(gone)
-    await retention.forget(sqlite_store, keep=1, now=29 * DAY)
+    await retention.forget(sqlite_store, keep=1, now=364 * DAY)
     left = partial(departures.of_project, project_id=project.id)
     assert len(await sqlite_store.read(left)) == 2
-    await retention.forget(sqlite_store, keep=1, now=31 * DAY)
+    await retention.forget(sqlite_store, keep=1, now=366 * DAY)
     assert set(await sqlite_store.read(left)) == {Ref.branch("expired")}
 
 
