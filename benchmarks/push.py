@@ -35,11 +35,8 @@ from kennel.testing.host import NoBox
 SCRIPT = Path(__file__).with_name("hand.sh")
 FIRST = "Hello from Kennel"
 SUPERVISORS = ("systemd", "process")
-NAGLE = 'protocol_version = "HTTP/1.1"'
 SETTLES = DRAIN + 2.0
 """Seconds after which a deployment has stopped what it replaces, and cleaned up."""
-PROMPT = f"{NAGLE}\n    disable_nagle_algorithm = True"
-"""Without it the service answers in two packets, up to 40 ms apart: no look would be quick."""
 
 
 @dataclass
@@ -172,7 +169,6 @@ def _run(supervisor: str, times: int) -> dict[str, Any]:
     with kennel(supervisor) as live, hand(live, supervisor) as someone:
         text = FIRST
         visitor = live.visitor(f"{PROJECT}-main.localhost")
-        live.push("refs/heads/main", old=NAGLE, new=PROMPT)
         live.push("refs/heads/main", old=text, new=(text := "by hand, to warm up"))
         someone.deploy()
         other = Visitor(

@@ -45,6 +45,7 @@ import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     def log_message(self, *words): print(*words, flush=True)
     def do_GET(self):
         body = (TEXT + " " + str(os.getpid())).encode()
