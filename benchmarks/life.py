@@ -21,7 +21,7 @@ from benchmarks.load import Load
 from benchmarks.report import Table, middle, ratio, worst
 from benchmarks.scale import Scale
 from kennel.cli.demo.forge import PROJECT
-from kennel.cli.demo.place import free_ports
+from kennel.cli.demo.place import DRAIN, free_ports
 from kennel.cli.outcome import Failure
 from kennel.testing.host import NoBox
 
@@ -134,6 +134,8 @@ def _asleep(live: Live) -> None:
         steps = [step for step in live.server.daemon.plan() if NAPPING in step.tenant]
         return any(d.state == "asleep" for d in mine) and not steps
 
+    _until(rests)
+    time.sleep(DRAIN + 0.2)  # its process goes on for so long
     _until(rests)
 
 
