@@ -63,6 +63,7 @@ class Control:
             plan=world.plan,
             builds={build.tenant: build for build in newest},
             units=world.actual.units,
+            ailing=world.actual.ailing,
             troubles=self.reconciler.troubles,
             url=self.providers.router.url,
             label=self.settings.previews.approval_label,
@@ -328,7 +329,10 @@ def _step_views(tenant: Tenant, steps: Steps) -> list[views.Step]:
         found.append(("sleep", "nobody needs it, or it was stopped"))
     if steps.deploy:
         found.append(("deploy", f"build {steps.deploy.id} of {steps.deploy.commit[:12]} is built"))
-    found += [("start", f"{g.unit} is live and does not run") for g in steps.start]
+    found += [("restart", f"{g.unit} does not answer any more") for g in steps.hung]
+    found += [
+        ("start", f"{g.unit} is live and does not run") for g in steps.start if g not in steps.hung
+    ]
     if steps.switch:
         found.append(("switch", "requests do not go where they should"))
     if steps.wake:

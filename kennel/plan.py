@@ -5,11 +5,13 @@ should be                 is                        steps
 a build that is built     -                         deploy it
 unit a is live            no unit a                 start a
 unit a is live            unit a                    (none)
+unit a is live            unit a, and it hangs      stop a, then start it
 requests go to a          they go elsewhere         switch
 nobody needs unit a       requests go to a          sleep: they go to the waker
 it sleeps                 unit a, drained           rest: stop a, and keep its port
 somebody needs unit a     it sleeps                 start a, switch, wake
 unit b is retired         unit b, drained           stop b
+unit b is retired         unit b does not listen    stop b: there is nothing to drain
 unit c of no build        unit c, or none           stop c
 no service, no site       requests go somewhere     close
 nobody needed it long     -                         expire: from here on its ref is gone
@@ -104,20 +106,27 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actual:
-    """What is. `routes`: the table in force, None when it is not the one that was published."""
+    """What is. `routes`: the table in force, None when it is not the one that was published.
+
+    `ailing`: units that run and do not answer as they should, with what is wrong. `hung`: those
+    among them that only a new start can help.
+    """
 
     units: Mapping[str, UnitStatus] = field(default_factory=dict)
+    ailing: Mapping[str, str] = field(default_factory=dict)
+    hung: frozenset[str] = frozenset()
     live: Mapping[Tenant, str] = field(default_factory=dict)
     routes: frozenset[Route] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """What one tenant needs, in this order."""
+    """What one tenant needs, in this order. `hung`: those of `start` that are stopped first."""
 
     expire: bool = False
     deploy: Build | None = None
     start: tuple[Generation, ...] = ()
+    hung: tuple[Generation, ...] = ()
     switch: bool = False
     wake: bool = False
     sleep: bool = False
@@ -176,10 +185,7 @@ class Plan:
 def make_plan(wanted: Iterable[Wanted], actual: Actual, policy: Policy, *, now: float) -> Plan:
     """Return what has to be done."""
     tenants = list(wanted)
-    fates = {
-        one.record.tenant: fate_of(one.record, policy.terms_of(one.record.tenant), now=now)
-        for one in tenants
-    }
+    fates = {one.record.tenant: _fate(one, policy, now=now) for one in tenants}
     seating = seat(tenants, fates, actual, policy, now=now)
     asleep = seating.sleep | {
         one.record.tenant for one in tenants if one.live and one.record.tenant in seating.wait
@@ -208,6 +214,12 @@ def make_plan(wanted: Iterable[Wanted], actual: Actual, policy: Policy, *, now: 
         held=held,
         waiting=seating.wait,
     )
+
+
+def _fate(wanted: Wanted, policy: Policy, *, now: float) -> Fate:
+    """Return a tenant's fate. One that would sleep is shown first that what was built runs."""
+    fate = fate_of(wanted.record, policy.terms_of(wanted.record.tenant), now=now)
+    return Fate.AWAKE if fate is Fate.ASLEEP and wanted.next is not None else fate
 
 
 def seat(
@@ -292,19 +304,19 @@ def steps_for(
             rest=tuple(
                 g
                 for g in live.values()
-                if g.unit in actual.units
-                and g.retired_at is not None
-                and is_drained(g.retired_at, now=now, drain=policy.drain)
+                if g.unit in actual.units and is_drained(g, now=now, drain=policy.drain)
             ),
         )
     wakes = any(g.retired_at is not None for g in live.values())
     upcoming = None if waits else wanted.next
     if wakes and upcoming:  # what comes is started instead: until then requests stay with the waker
         return replace(common, deploy=upcoming)
+    hung = tuple(g for g in live.values() if g.unit in actual.hung)
     return replace(
         common,
         deploy=upcoming,
-        start=tuple(g for g in live.values() if needs_start(actual.units.get(g.unit))),
+        start=tuple(g for g in live.values() if g in hung or needs_start(actual.units.get(g.unit))),
+        hung=hung,
         switch=elsewhere,
         wake=wakes,
     )
@@ -333,12 +345,16 @@ def is_over(generation: Generation, upcoming: Build | None, *, now: float, drain
     """Return whether a generation that is not live has to go: drained, or of a failed build."""
     if upcoming is not None and generation.build == upcoming.id:
         return False
-    return generation.retired_at is None or is_drained(generation.retired_at, now=now, drain=drain)
+    return generation.retired_at is None or is_drained(generation, now=now, drain=drain)
 
 
-def is_drained(retired_at: float, *, now: float, drain: float) -> bool:
-    """Return whether what was sent to a generation has had its time. The clock may jump."""
-    return abs(now - retired_at) >= drain
+def is_drained(generation: Generation, *, now: float, drain: float) -> bool:
+    """Return whether what was sent to a retired generation has had its time. The clock may jump.
+
+    What does not listen is sent nothing. It ends at once: two bots, or two timers, would go on.
+    """
+    at = generation.retired_at
+    return at is not None and (not generation.service.listens or abs(now - at) >= drain)
 
 
 def routes_of(wanted: Wanted) -> Iterable[Route]:
@@ -358,7 +374,8 @@ def _again_in(
 ) -> float | None:
     """Return the seconds until the clock alone asks for something to be done."""
     drain = policy.drain
-    retired = [g.retired_at for one in tenants for g in one.generations if g.retired_at is not None]
+    listening = (g for one in tenants for g in one.generations if g.service.listens)
+    retired = [g.retired_at for g in listening if g.retired_at is not None]
     due = [at + drain - now for at in retired if now < at + drain and at < now + drain]
     records = [one.record for one in tenants]
     changes = (next_change(one, policy.terms_of(one.tenant), now=now) for one in records)

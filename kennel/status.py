@@ -41,13 +41,16 @@ def deployments(
     units: Mapping[str, UnitStatus],
     troubles: Mapping[Tenant, str],
     url: Callable[[str], str],
+    ailing: Mapping[str, str] | None = None,
     label: str = "",
 ) -> list[views.Deployment]:
     """Return a line for everything that is live, and one for every ref that has nothing yet.
 
     `builds`: the newest build of each ref. `troubles`: why a tenant could not be settled.
-    `label`: that of pull requests which may be built.
+    `ailing`: units that run, and what is wrong with them. `label`: that of pull requests which may
+    be built.
     """
+    units = {**units, **_ill(units, ailing or {})}
     lines: list[views.Deployment] = []
     for one in sorted(wanted, key=lambda w: w.record.tenant):
         tenant = one.record.tenant
@@ -69,6 +72,15 @@ def deployments(
             for deployed in sorted(one.live, key=lambda d: d.key)
         ] or [_nothing_live(one, build, trouble)]
     return lines
+
+
+def _ill(units: Mapping[str, UnitStatus], ailing: Mapping[str, str]) -> dict[str, UnitStatus]:
+    """Return the units that run and do not do well, as if they had failed."""
+    return {
+        unit: UnitStatus(state=UnitState.FAILED, reason=why)
+        for unit, why in ailing.items()
+        if unit in units and units[unit].state is UnitState.RUNNING
+    }
 
 
 def _waits(wanted: Wanted, build: Build | None, plan: Plan, label: str) -> str:
@@ -146,6 +158,8 @@ def _live(
 def _why(state: str, upcoming: str, trouble: str, status: UnitStatus) -> str:
     if state in AT_REST.values():
         return trouble
+    if state == "failing" and trouble and status.reason:
+        return f"{status.reason}; {trouble}"
     return (
         "" if state == "live" and upcoming not in TOLD and not trouble else trouble or status.reason
     )

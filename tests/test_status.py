@@ -79,6 +79,7 @@ def shown(
     *,
     unit: UnitStatus | None = None,
     trouble: str = "",
+    ailing: str = "",
     plan: Plan = NO_PLAN,
 ) -> list[views.Deployment]:
     return status.deployments(
@@ -88,6 +89,7 @@ def shown(
         units={API.unit: unit} if unit else {},
         troubles={SHOP: trouble} if trouble else {},
         url=lambda host: f"https://{host}",
+        ailing={API.unit: ailing} if ailing else {},
         label="kennel: deploy",
     )
 
@@ -120,7 +122,7 @@ def test_what_is_live_has_its_urls_the_custom_one_first() -> None:
             "failing",
             "exited with status 3",
         ),
-        (UnitStatus(state=UnitState.FAILED, reason="x"), "no port", "failing", "no port"),
+        (UnitStatus(state=UnitState.FAILED, reason="x"), "no port", "failing", "x; no port"),
         (None, "", "failing", "its process is gone; it is started again"),
     ],
 )
@@ -130,6 +132,20 @@ def test_a_service_that_does_not_do_well_says_why(
     api, docs = shown(LIVE, build(1, "done"), unit=unit, trouble=trouble)
     assert (api.state, api.why) == (state, why)
     assert docs.state == "live"
+
+
+def test_a_service_that_runs_and_does_not_answer_is_failing() -> None:
+    api, docs = shown(LIVE, build(1, "done"), unit=RUNNING, ailing="GET http://x/: status 500")
+    assert (api.state, api.why) == ("failing", "GET http://x/: status 500")
+    assert docs.state == "live"
+    failed = build(2, "failed", "no flake.nix")
+    api, _ = shown(LIVE, failed, unit=RUNNING, ailing="GET http://x/: status 500")
+    assert api.why == "GET http://x/: status 500; build 2: no flake.nix"
+
+
+def test_what_was_looked_at_before_it_ended_says_how_it_is_now() -> None:
+    api, _ = shown(LIVE, build(1, "done"), ailing="GET http://x/: status 500")
+    assert (api.state, api.why) == ("failing", "its process is gone; it is started again")
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,22 @@ class Healer:
         self._units = units
 
     async def restart(
-        self, wanted: Wanted, generations: Sequence[Generation], *, wait: bool
+        self,
+        wanted: Wanted,
+        generations: Sequence[Generation],
+        *,
+        hung: Sequence[Generation] = (),
+        wait: bool,
     ) -> None:
-        """Start generations; with `wait`, return when all that listen are ready.
+        """Start generations, those that are `hung` after they were stopped.
 
-        Nothing is started without what it was given: raises ProviderError before that.
+        With `wait`, return when all that listen are ready. Raises ProviderError; before anything
+        is touched if what it was given cannot be had.
         """
         tenant = wanted.record.tenant
         around = await self._around(wanted)
         log.info("starting what is live", tenant=str(tenant), units=[g.unit for g in generations])
+        await self._units.rest(hung)
         problems = await asyncio.gather(
             *(self._start(one, around.env(one.service), wanted, wait) for one in generations)
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from kennel.domain import Ready, Unit
+from kennel.domain import Ready, Upstream
 
 TIMEOUT = 5.0
 """Seconds a service may take to answer."""
@@ -30,15 +30,14 @@ class Trouble:
         return self.what
 
 
-async def look(unit: Unit, ready: Ready, *, host: str) -> Trouble | None:
-    """Ask once. Return None if the unit does well.
+async def look(at: Upstream, ready: Ready, *, host: str) -> Trouble | None:
+    """Ask once. Return None if what listens there does well.
 
     `host` goes into the Host header, since some frameworks refuse others.
     """
-    at = f"{unit.address}:{unit.port}"
     asked = f"GET http://{at}{ready.path}" if ready.path else f"connecting to {at}"
     try:
-        async with asyncio.timeout(TIMEOUT), _connected(unit) as (reader, writer):
+        async with asyncio.timeout(TIMEOUT), _connected(at) as (reader, writer):
             if ready.path is None:
                 return None
             writer.write(_request(ready.path, host))
@@ -47,7 +46,7 @@ async def look(unit: Unit, ready: Ready, *, host: str) -> Trouble | None:
     except TimeoutError:
         return Trouble(what=f"{asked}: no answer within {TIMEOUT:g} s")
     except (OSError, ValueError) as error:
-        return Trouble(what=f"{asked}: {_plain(error, unit)}")
+        return Trouble(what=f"{asked}: {_plain(error, at)}")
     if status is None:
         return Trouble(what=f"{asked}: {_no_http(line)}")
     return Trouble(what=f"{asked}: status {status}", answers=True) if status >= BAD else None
@@ -55,9 +54,9 @@ async def look(unit: Unit, ready: Ready, *, host: str) -> Trouble | None:
 
 @contextlib.asynccontextmanager
 async def _connected(
-    unit: Unit,
+    at: Upstream,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(unit.address, unit.port, limit=MOST)
+    reader, writer = await asyncio.open_connection(at.address, at.port, limit=MOST)
     try:
         yield reader, writer
     finally:
@@ -100,9 +99,9 @@ def _no_http(line: bytes) -> str:
     return f"it answers no HTTP, but {line[:60].decode(errors='replace').rstrip()!r}"
 
 
-def _plain(error: Exception, unit: Unit) -> str:
+def _plain(error: Exception, at: Upstream) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens there. Does the service listen on $PORT (here {unit.port})?"
+        return f"nothing listens there. Does the service listen on $PORT (here {at.port})?"
     if isinstance(error, ValueError):
         return f"its first line has more than {MOST} bytes"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

@@ -22,7 +22,8 @@ class Rules:
     """What the operator decided about how services run. Times are in seconds.
 
     `ready_timeout`: for services whose manifest says nothing. `settle_time`: how long a service
-    without a port has to run until it counts as ready.
+    without a port has to run until it counts as ready. `look_every`: between two looks at what is
+    live, at most.
     """
 
     host: str
@@ -31,4 +32,5 @@ class Rules:
     policy: Policy
     ready_timeout: float = 60.0
     settle_time: float = 2.0
+    look_every: float = 10.0
     is_free: Callable[[int], bool] = releases.can_bind

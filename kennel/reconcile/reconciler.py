@@ -20,6 +20,7 @@ from kennel.errors import KennelError, ProviderError
 from kennel.plan import Actual, Plan, Steps, Wanted, make_plan, routes_of
 from kennel.plugin import RouterState
 from kennel.reconcile.backoff import Backoff
+from kennel.reconcile.liveness import Liveness
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.settle import Settler
 from kennel.reconcile.table import Table
@@ -90,6 +91,7 @@ class Reconciler:
         self._on_evict = on_evict
         self._visits = Visits(store, providers.router, rules.policy)
         self._news = asyncio.Event()
+        self._liveness = Liveness(rules, every=min(every, rules.look_every), changed=self.wake)
 
     @property
     def news(self) -> asyncio.Event:
@@ -120,6 +122,7 @@ class Reconciler:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await self._liveness.stop()
 
     async def _pass_or_log(self) -> float:
         try:
@@ -151,6 +154,7 @@ class Reconciler:
             pauses.append(SOON)
         self._forget_what_is_over(world)
         pauses += [self._take(one, world.plan, busy) for one in world.wanted]
+        self._look_after(world)
         await self._forget_projects(world)
         self.passes += 1
         self._tell()
@@ -167,6 +171,12 @@ class Reconciler:
             self.wake()
             return None
         return self._begin(wanted, steps)
+
+    def _look_after(self, world: World) -> None:
+        """Look whether what is live answers: the next pass knows. What starts is waited for."""
+        starting = {g.unit for one in self._settling.values() for g in one.steps.start}
+        self._liveness.forget(starting)
+        self._liveness.look(world.wanted, world.plan.fates, world.actual.units, but=starting)
 
     async def settled(self) -> None:
         """Run passes until there is nothing left to do but wait. For tests and benchmarks."""
@@ -185,7 +195,13 @@ class Reconciler:
         units, state = await asyncio.gather(
             self._providers.supervisor.observe(), self._router_state(wanted)
         )
-        actual = Actual(units=units, live=state.live, routes=state.routes)
+        actual = Actual(
+            units=units,
+            live=state.live,
+            routes=state.routes,
+            ailing=self._liveness.ailing,
+            hung=self._liveness.hung,
+        )
         plan = make_plan(wanted, actual, self._rules.policy, now=time.time())
         return World(wanted=wanted, actual=actual, plan=plan)
 

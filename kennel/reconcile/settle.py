@@ -77,7 +77,9 @@ class Settler:
         trouble: ProviderError | None = None
         if steps.start:
             try:
-                await self._healer.restart(wanted, steps.start, wait=steps.deploy is None)
+                await self._healer.restart(
+                    wanted, steps.start, hung=steps.hung, wait=steps.deploy is None
+                )
             except ProviderError as error:
                 log.warning("cannot heal", tenant=str(wanted.record.tenant), reason=str(error))
                 trouble = error

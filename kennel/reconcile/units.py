@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from kennel.crashpoint import reached
-from kennel.domain import Env, Manifest, Tenant, Unit, UnitState, UnitStatus
+from kennel.domain import Env, Manifest, Tenant, Unit, UnitState, UnitStatus, Upstream
 from kennel.errors import Unavailable
 from kennel.plan import Generation, within
 from kennel.reconcile import probe, variables
@@ -56,7 +56,7 @@ class Units:
 
     async def start(self, generation: Generation, env: Env) -> None:
         """Start a generation. Raises ProviderError if it cannot be executed."""
-        unit = self.unit(generation)
+        unit = self._unit(generation)
         async with self._places:
             await self._providers.supervisor.ensure(
                 unit, variables.listening(env, port=generation.port)
@@ -71,15 +71,16 @@ class Units:
         service, settle = generation.service, self._rules.settle_time
         within = service.ready.timeout or self._rules.ready_timeout
         life = partial(self._lookout.at, generation.unit)
-        if service.listens:
-            look = partial(probe.look, self.unit(generation), service.ready, host=host)
+        if generation.port is not None:
+            at = Upstream(port=generation.port)
+            look = partial(probe.look, at, service.ready, host=host)
             await answers(look, life, within=within, settle=settle)
         elif service.schedule is None:
             await runs(life, within=within, settle=settle)
 
     async def run(self, generation: Generation, env: Env, *, within: float) -> str | None:
         """Run what is run once to its end. Return None if it ended well, else why not."""
-        return await self._providers.supervisor.run(self.unit(generation), env, within=within)
+        return await self._providers.supervisor.run(self._unit(generation), env, within=within)
 
     async def ended(self, generations: Sequence[Generation]) -> None:
         """Wait until none of what is run once is under way."""
@@ -111,8 +112,7 @@ class Units:
         await self._store.write(partial(releases.drop, generation_ids=[g.id for g in generations]))
         reached("generations-dropped")
 
-    def unit(self, generation: Generation) -> Unit:
-        """Return a generation as its supervisor runs it."""
+    def _unit(self, generation: Generation) -> Unit:
         allowed = self._rules.policy.limits_of(generation.key.tenant)
         return Unit(
             name=generation.unit,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kennel.domain import Env, Key, Limits, Ready, Ref, Tenant, Unit, UnitState, UnitStatus
+from kennel.domain import Env, Ready, Ref, Unit, UnitState, UnitStatus, Upstream
 from kennel.reconcile import probe
 from kennel.reconcile.ready import NotReady, answers
 from kennel.testing.memory_supervisor import Program, Say
@@ -114,20 +114,14 @@ async def asked(serve: Serve, *, timeout: float = 1.0) -> str | None:
 
     server = await asyncio.start_server(serving, "127.0.0.1", 0)
     async with server:
-        unit = Unit(
-            name="x",
-            key=Key(Tenant("shop", MAIN), "x"),
-            command=("/x",),
-            port=server.sockets[0].getsockname()[1],
-            limits=Limits(),
-        )
+        at = Upstream(port=server.sockets[0].getsockname()[1])
 
         async def life() -> UnitStatus | None:
             return UnitStatus(state=UnitState.RUNNING)
 
         try:
             async with asyncio.timeout(15):
-                look = partial(probe.look, unit, Ready(path="/"), host="x")
+                look = partial(probe.look, at, Ready(path="/"), host="x")
                 await answers(look, life, within=timeout, settle=1.0)
         except NotReady as error:
             return str(error)
