@@ -27,6 +27,7 @@ STEPS = {
     228: "its system call filter cannot be set (228/SECCOMP)",
     233: "its runtime directory cannot be made (233/RUNTIME_DIRECTORY)",
 }
+BEFORE_EXEC = range(200, 246)
 """What systemd itself exits with between fork and exec (man 5 systemd.exec)."""
 
 RESULTS = {
@@ -45,6 +46,7 @@ class _Unit:
     result: str = "success"
     reason: str = ""
     restarts: int = 0
+    executed: bool = False
     failed: bool = False
     stale: bool = False
 
@@ -63,6 +65,7 @@ class Failures:
         code, status = _int(properties, "ExecMainCode"), _int(properties, "ExecMainStatus")
         if known.result != "success":
             known.reason = describe(known.result, code, status)
+            known.executed = executed(properties)
         elif code == EXITED and status == 0:
             known.reason = ""
 
@@ -101,7 +104,7 @@ class Failures:
     def was_executed(self, unit: str) -> bool:
         """Return whether the unit's program was there and failed by itself, be it at once."""
         known = self._units.get(unit)
-        return known is not None and known.result in OWN and known.reason not in STEPS.values()
+        return known is not None and known.executed
 
     def forget(self, unit: str) -> None:
         """Drop what is known: the unit starts anew, or is not wanted any more."""
@@ -139,6 +142,12 @@ def describe(result: str, code: int, status: int) -> str:
         dumped = " (core dumped)" if result == "core-dump" else ""
         return f"killed by {_signal(status)}{dumped}"
     return f"failed ({result})"
+
+
+def executed(properties: Mapping[str, object]) -> bool:
+    """Return whether a service that failed did so by itself, and not before it was executed."""
+    result, status = properties.get("Result"), _int(properties, "ExecMainStatus")
+    return result in OWN and not (result == "exit-code" and status in BEFORE_EXEC)
 
 
 def ended(properties: Mapping[str, object]) -> str:

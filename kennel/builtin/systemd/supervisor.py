@@ -14,7 +14,7 @@ from kennel.builtin.systemd import journal
 from kennel.builtin.systemd.bus import Bus, Refused, unit_of
 from kennel.builtin.systemd.config import SystemdConfig
 from kennel.builtin.systemd.environment import EnvironmentFiles, encode
-from kennel.builtin.systemd.failures import STEPS, Failures, ended
+from kennel.builtin.systemd.failures import Failures, ended, executed
 from kennel.builtin.systemd.firewall import Firewall
 from kennel.builtin.systemd.jobs import Jobs
 from kennel.builtin.systemd.properties import Order, Orders, told_apart
@@ -150,11 +150,13 @@ class SystemdSupervisor(Supervisor):
         if result == STOPPED or await self._units.find(unit.name) is None:
             raise Unavailable(f"{unit.name} was stopped by somebody while it ran")
         seen = await self._units.properties(unit.name)
+        if seen["Result"] == "success":
+            return None
         if seen["Result"] == "timeout":
             return f"it took longer than {within:g} s"
-        if seen["Result"] == "exit-code" and seen["ExecMainStatus"] in STEPS:
+        if not executed(seen):
             await self._cannot(unit, ended(seen))
-        return ended(seen) or None
+        return ended(seen)
 
     async def remove(self, unit: str) -> None:
         _refuse_foreign(unit)
@@ -194,9 +196,9 @@ class SystemdSupervisor(Supervisor):
         self, unit: Unit, order: Order, wanted: Callable[[Found], bool]
     ) -> str | None:
         """Return the job that starts a unit; None if somebody was faster."""
-        self._firewall.demand()
         self._failures.begin(unit.name)
         try:
+            self._firewall.demand()
             return await self._units.submit(unit.name, order, wanted)
         except Rejected as error:
             await in_thread(self._files.remove, unit.name)
