@@ -103,7 +103,7 @@ async def _one_by_one(parts: Parts) -> dict[str, Any]:
                 deployments.c.generation_id == deployed.generation.id
             )
             assert await parts.store.read(partial(_one, query=query))
-            assert await supervisor._row(deployed.generation.unit)
+            assert await supervisor._units.find(deployed.generation.unit)
             (await router._admin._ask("GET", f"{ROUTES}/{number}")).raise_for_status()
 
     took = [await _timed(look()) for _ in range(3)]
