@@ -238,6 +238,7 @@ def _reconciler(
         ports=settings.services.port_range,
         policy=policy(settings),
         ready_timeout=settings.services.ready_timeout,
+        settle_time=settings.services.settle_time,
     )
     return Reconciler(
         store,

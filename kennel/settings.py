@@ -101,15 +101,18 @@ class BuildTable(Table, frozen=True):
 class ServicesTable(Table, frozen=True):
     """How services run.
 
-    `ports`: "FIRST-LAST", outside the range the kernel gives to outgoing connections. `drain`:
-    seconds a replaced service goes on, for requests under way. `memory_max` (bytes), `cpu_weight`
-    and `tasks_max`: what a service gets at most, and unless it asks for less.
+    `ports`: "FIRST-LAST", outside the range the kernel gives to outgoing connections.
+    `ready_timeout`: seconds a service may take to get ready. `settle_time`: seconds that one
+    without a port has to run until it counts as ready. `drain`: seconds a replaced one goes on,
+    for requests under way. `memory_max` (bytes), `cpu_weight` and `tasks_max`: what a service gets
+    at most, and unless it asks for less.
     """
 
     ports: Annotated[str, Meta(pattern="^[0-9]{4,5}-[0-9]{4,5}$", examples=["20000-29999"])] = (
         "20000-29999"
     )
     ready_timeout: Seconds = 60.0
+    settle_time: Annotated[float, Meta(ge=0)] = 2.0
     drain: Annotated[float, Meta(ge=0)] = 5.0
     memory_max: Positive = 1024 * 1024 * 1024
     cpu_weight: Annotated[int, Meta(ge=1, le=10000)] = 100

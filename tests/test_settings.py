@@ -49,6 +49,7 @@ devenv = "/run/current-system/sw/bin/devenv"
 [services]
 ports = "18000-18999"
 ready_timeout = 30
+settle_time = 3
 drain = 0
 memory_max = 536870912
 cpu_weight = 50
