@@ -248,7 +248,7 @@ class Reconciler:
 
     async def _attempt(self, wanted: Wanted, steps: Steps) -> None:
         tenant = wanted.record.tenant
-        again = bool(steps.start) or steps == self._tried.get(tenant)
+        again = _restarts(steps) or steps == self._tried.get(tenant)
         self._tried[tenant] = steps
         if again:
             self._backoff.note(tenant)
@@ -276,7 +276,7 @@ class Reconciler:
             return 0.0
         if steps.deploy is not None and steps.deploy != tried.deploy:
             return 0.0
-        again = bool(steps.start) or tenant in self.troubles or steps == tried
+        again = _restarts(steps) or tenant in self.troubles or steps == tried
         return self._backoff.wait(tenant) if again else 0.0
 
     def _ended(self, tenant: Tenant, task: asyncio.Task[None]) -> None:
@@ -301,6 +301,11 @@ class Reconciler:
             for name in await self._store.write(tenants.forget_projects):
                 log.info("project removed", project=name)
         self._projects_left = evicting
+
+
+def _restarts(steps: Steps) -> bool:
+    """Return whether something that should run does not. Waking who slept is nothing of the kind."""
+    return bool(steps.start) and not steps.wake
 
 
 def _is_overtaken(current: Steps, needed: Steps) -> bool:

@@ -122,6 +122,20 @@ async def test_requests_stay_with_the_waker_until_the_service_is_ready(
     assert await live_at(napping) != asleep
 
 
+async def test_who_sleeps_and_wakes_often_is_not_kept_waiting_like_what_fails(
+    napping: "Town",
+) -> None:
+    for _ in range(4):
+        await idle(napping, 61)
+        await passes(napping)
+        assert await napping.units() == set()
+        await idle(napping, 0)
+        begun = time.monotonic()
+        await passes(napping, 3)
+        assert len(await napping.units()) == 1
+        assert time.monotonic() - begun < 1
+
+
 async def test_who_is_visited_does_not_sleep(napping: "Town") -> None:
     await idle(napping, 59)
     await napping.router.observe()
