@@ -183,6 +183,11 @@ def test_plugins_are_told_where_kennel_answers(host: str, url: str) -> None:
     assert read.plugin_host.state_dir == read.state_dir
 
 
+def test_plugins_are_told_which_ports_are_for_services() -> None:
+    read = parse('[services]\nports = "21000-21099"', source="kennel.toml")
+    assert read.plugin_host.ports == range(21000, 21100)
+
+
 def test_the_file_is_found(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "PLACES", ("kennel.toml", str(bare / "etc.toml")))
     assert settings.find() is None
