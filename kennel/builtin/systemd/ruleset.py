@@ -82,9 +82,7 @@ class Rules:
         parts = (
             _set("services", "uid", _span(self.services), "flags interval; "),
             _set("builders", "uid", _list(self.builders)),
-            _set(
-                "closed", PORT, ", ".join(map(_span, self.closed)), "flags interval; auto-merge; "
-            ),
+            _set("closed", PORT, ", ".join(map(_span, self.closed)), MERGED),
             _set("allowed", PORT, _list(self.allowed)),
             _set("own", f"uid . {PORT}", _pairs(users.owners)),
             _set("ours", "uid", _list(users.ours)),
