@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -152,6 +153,22 @@ def make_writable(tmp_path: Path) -> Iterator[None]:
     subprocess.run(["chmod", "-R", "u+w", str(tmp_path)], check=True)
 
 
+KENNEL = """
+import asyncio, sys, pathlib
+from kennel import settings
+from kennel.build import Worker
+from kennel.store import Store
+
+async def main():
+    chosen = settings.load(pathlib.Path(sys.argv[1]))
+    store = Store(sys.argv[2])
+    await store.open()
+    await Worker(chosen, store, {}, lambda: None).run()
+
+asyncio.run(main())
+"""
+
+
 @dataclass
 class Workshop:
     """A worker with all it needs."""
@@ -181,6 +198,18 @@ class Workshop:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def process(self, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker in a process of its own, to be killed."""
+        config = folder / "kennel.toml"
+        variables = self.settings.build.environment.items()
+        config.write_text(
+            f'state_dir = "{self.settings.state_dir}"\nrun_dir = "{self.settings.run_dir}"\n'
+            '[build]\nisolation = "process"\n[build.environment]\n'
+            + "".join(f'{name} = "{value}"\n' for name, value in variables)
+        )
+        command = [sys.executable, "-c", KENNEL, str(config), f"sqlite:///{folder}/kennel.db"]
+        return subprocess.Popen(command, env={**os.environ, **environment})
 
     async def project(self, url: str, name: str = "shop", *, token: str | None = None) -> Project:
         return await self.store.write(

@@ -100,8 +100,11 @@ async def test_a_program_that_ended_is_not_waited_for_because_of_its_children(
     assert time.monotonic() - began < 20
 
 
-async def test_a_program_that_closes_its_output_is_still_waited_for(programs: Programs) -> None:
-    script = "exec >&- 2>&-; sleep 0.2; exit 3"
+@pytest.mark.parametrize("closed", [">&- 2>&-", "2>&-", ">&-"])
+async def test_a_program_that_closes_its_output_is_waited_for_without_spinning(
+    programs: Programs, closed: str
+) -> None:
+    script = f"exec {closed}; sleep 0.2; exit 3"
     cpu = time.process_time()
     assert (await programs.run(1, ["sh", "-c", script], env=ENV, listen=ignore)).status == 3
     assert time.process_time() - cpu < 0.15

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -321,8 +320,8 @@ async def test_a_newer_push_ends_the_build_of_an_older_one(
         new = repository.commit({"flake.nix": simple_flake})
         second = await workshop.queue(project, new)
         worker.wake()
+        await until(lambda: running(tmp_path) == [], seconds=8)
         assert (await workshop.over(second)).state == "built"
-        await until(lambda: running(tmp_path) == [])
     build = await workshop.get(first)
     assert (build.state, build.reason) == ("cancelled", f"superseded by {new[:12]}")
 
@@ -340,15 +339,18 @@ async def test_a_late_delivery_does_not_take_a_ref_back(
     assert (latest.commit, latest.state, latest.trusted) == (new, "built", True)
 
 
-async def test_a_force_push_is_followed(workshop: Any, repository: Any, simple_flake: str) -> None:
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_force_push_is_followed(
+    workshop: Any, repository: Any, simple_flake: str, back: bool
+) -> None:
     base = repository.commit({"flake.nix": simple_flake})
-    first = repository.commit({"more": "text"})
     project = await workshop.project(str(repository.path))
-    assert (await workshop.build(project, first)).state == "built"
+    assert (await workshop.build(project, base)).state == "built"
+    assert (await workshop.build(project, repository.commit({"more": "text"}))).state == "built"
     repository.git("reset", "-q", "--hard", base)
-    second = repository.commit({"other": "text"})
-    build = await workshop.build(project, second)
-    assert (build.commit, build.state) == (second, "built")
+    commit = base if back else repository.commit({"other": "text"})
+    build = await workshop.build(project, commit)
+    assert (build.commit, build.state) == (commit, "built")
 
 
 async def test_whatever_is_the_head_is_built_when_nobody_names_a_commit(
@@ -562,37 +564,12 @@ async def test_a_second_build_evaluates_with_warm_caches_and_is_quick(
     assert build.built_at - build.started_at < 5
 
 
-KENNEL = """
-import asyncio, sys, pathlib
-from kennel import settings
-from kennel.build import Worker
-from kennel.store import Store
-
-async def main():
-    chosen = settings.load(pathlib.Path(sys.argv[1]))
-    store = Store(sys.argv[2])
-    await store.open()
-    await Worker(chosen, store, {}, lambda: None).run()
-
-asyncio.run(main())
-"""
-
-
 async def test_a_killed_kennel_leaves_nothing_that_the_next_one_does_not_end(
     workshop: Any, repository: Any, flake: Flake, simple_flake: str, tmp_path: Path
 ) -> None:
     commit = repository.commit(sleeper(tmp_path, flake))
     number = await workshop.queue(await workshop.project(str(repository.path)), commit)
-    variables = "".join(
-        f'{name} = "{value}"\n' for name, value in workshop.settings.build.environment.items()
-    )
-    config = tmp_path / "kennel.toml"
-    config.write_text(
-        f'state_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}/run"\n'
-        f'[build]\nisolation = "process"\n[build.environment]\n{variables}'
-    )
-    url = f"sqlite:///{tmp_path}/kennel.db"
-    kennel = subprocess.Popen([sys.executable, "-c", KENNEL, str(config), url])
+    kennel = workshop.process(tmp_path)
     await until(lambda: running(tmp_path))
     kennel.kill()
     kennel.wait()

@@ -18,10 +18,10 @@ pytestmark = [
     pytest.mark.parametrize("still_scene", ["process"], indirect=True),
 ]
 
-MANY = "(builtins.genList (x: x) 10000)"
+MANY = "(builtins.genList (x: x) 50000)"
 LOOP = f"builtins.foldl' (n: _: builtins.foldl' (n: _: n + 1) n {MANY}) 0 {MANY}"
 SLOW = FLAKE.replace("kennel = ", f"kennel = builtins.seq ({LOOP}) ")
-"""Takes a minute to evaluate."""
+"""Takes minutes to evaluate."""
 
 
 def log(scene: "Scene", build: "views.Build") -> str:
