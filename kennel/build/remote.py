@@ -60,7 +60,11 @@ class Remote:
                 for secret in way.secrets:
                     words = words.replace(secret, "[hidden]")
                 raise explained("the refs", way.url, words)
-        return Heads(dict(_parsed(done.output)))
+        return await in_thread(_heads, done.output)
+
+
+def _heads(answer: bytes) -> Heads:
+    return Heads(dict(_parsed(answer)))
 
 
 def _parsed(answer: bytes) -> Iterator[tuple[Ref, str]]:

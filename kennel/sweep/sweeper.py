@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from kennel.build.remote import Remote
 from kennel.domain import Ref, RefKind, Tenant
 from kennel.domain.record import Project
-from kennel.errors import KennelError
+from kennel.errors import Conflict, KennelError
 from kennel.plugin import Forge
 from kennel.store import Store, inbox, projects, refs
 from kennel.sweep.asking import Asking, repository_of
@@ -89,7 +89,8 @@ class Sweeper:
     async def sweep(self, project: str | None = None, *, force: bool = False) -> list[Found]:
         """Look at a project's repository, or at all, even if they did not answer lately.
 
-        `force` lets refs go, however many they are. Raises NotFound for an unknown project.
+        `force` lets refs go, however many they are. Raises NotFound for an unknown project,
+        Conflict for one that is being removed.
         """
         chosen = await self._store.read(partial(_chosen, name=project))
         return await self._look_at(chosen, by_hand=True, force=force)
@@ -218,9 +219,13 @@ class Sweeper:
 
 
 def _chosen(db: Connection, name: str | None) -> list[Project]:
-    """Return a project, or all, but for those that are being removed. Raises NotFound."""
-    found = projects.every(db) if name is None else [projects.by_name(db, name)]
-    return [project for project in found if not project.removed]
+    """Return a project, or all that are not being removed. Raises NotFound, Conflict."""
+    if name is None:
+        return [project for project in projects.every(db) if not project.removed]
+    project = projects.by_name(db, name)
+    if project.removed:
+        raise Conflict(f"project {name} is being removed")
+    return [project]
 
 
 def _has_pulls(known: Known) -> bool:

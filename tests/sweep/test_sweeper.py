@@ -15,7 +15,7 @@ from kennel.builtin.forgejo import Forgejo
 from kennel.domain import Environment, PullRequestChanged, Ref, Repository, Secret
 from kennel.domain.delivery import NewDelivery
 from kennel.domain.record import Project
-from kennel.errors import NotFound
+from kennel.errors import Conflict, NotFound
 from kennel.plugin import Delivery
 from kennel.store import builds, inbox, projects, tenants
 from kennel.sweep import asking
@@ -575,6 +575,14 @@ async def test_one_ref_that_cannot_be_digested_holds_up_none(
 async def test_an_unknown_project_is_told(yard: Any) -> None:
     with pytest.raises(NotFound, match="no project is called 'till'"):
         await yard.sweeper.sweep("till")
+
+
+async def test_one_that_is_being_removed_is_not_looked_at(yard: Any) -> None:
+    await yard.project("/nowhere/acme/shop.git")
+    await yard.store.write(partial(projects.remove, name="shop"))
+    with pytest.raises(Conflict, match="shop is being removed"):
+        await yard.sweeper.sweep("shop")
+    assert await yard.sweeper.sweep() == await yard.sweeper.round() == []
 
 
 async def test_it_goes_on_when_the_database_was_away(
