@@ -167,7 +167,7 @@ class Git:
             if "submodule" in words:
                 where = f"a submodule of {where}" if job.build.trusted else UNTRUSTED.format(where)
             ref = job.build.tenant.ref
-            asked = ref if "fetch" in words else f"a commit of {ref}"
+            asked = ref if "fetch" in words else str(ref)
             raise explained(asked, where, job.log.clean("\n".join(said)))
         return done.output
 
@@ -270,7 +270,8 @@ MEANINGS = (
 def explained(what: Ref | str, url: str, said: str) -> Exception:
     """Return the error that git's words stand for, for whoever has to act.
 
-    `what`: the ref that git was asked for, or what else of the repository. Only a ref can be gone.
+    `what`: the ref that git was asked for, or what else of the repository. Only the first can be
+    gone: whoever has a submodule may say what they like.
     """
     if isinstance(what, Ref) and "couldn't find remote ref" in said:
         return RefGone(f"{what} is gone from {url}")

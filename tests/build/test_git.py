@@ -244,6 +244,12 @@ def test_what_git_says_is_told_to_who_can_act(said: str, kind: type[Exception], 
     assert words in str(error)
 
 
+def test_what_a_submodule_lacks_says_nothing_of_the_ref() -> None:
+    """Whatever its server says: a ref that is gone is taken down."""
+    error = explained("main", "a submodule of URL", "fatal: couldn't find remote ref refs/heads/x")
+    assert type(error) is BuildError
+
+
 def test_refs_have_names_of_one_length_in_a_mirror() -> None:
     names = {mirror_ref(Ref.branch(name)) for name in ("a", "a/b", "x" * 300, "pr-1")}
     names.add(mirror_ref(Ref.pull_request(1)))
