@@ -227,6 +227,8 @@ def _releases(shape: ManifestShape) -> Iterator[str]:
     """Tell of a release command of no service."""
     if shape.release is None:
         return
+    if "release" in {**(shape.services or {}), **(shape.sites or {}), **(shape.static_sites or {})}:
+        yield "release: its run is called release: give the service or site of this name another"
     wanted, there = shape.release.service, sorted(shape.services or {})
     if not there:
         yield "release: it finds the environment of a service, and there is none"

@@ -117,6 +117,10 @@ def test_a_release_command_is_the_only_services_with_other_arguments() -> None:
     assert manifest.release.timeout == 600
 
 
+def test_a_service_may_be_called_release_where_there_is_no_such_command() -> None:
+    assert set(read({"services": {"release": {}}}).services) == {"release"}
+
+
 def test_a_release_command_may_have_a_package_of_its_own() -> None:
     release = {"service": "b", "package": "migrations", "timeout": 86400}
     manifest = read({"services": {"a": {}, "b": {}}, "release": release})
@@ -202,6 +206,8 @@ def test_a_release_command_may_have_a_package_of_its_own() -> None:
             {"services": {"b": {}, "a": {}}, "release": {}},
             "release.service: whose environment does it find? Name one of a, b",
         ),
+        ({"services": {"release": {}}, "release": {}}, "release: its run is called release: give"),
+        ({**service(), "sites": {"release": {}}, "release": {}}, "release: its run is called"),
         ({"sites": {"a": {}}, "release": {}}, "release: it finds the environment of a service, an"),
         ({"services": {"API": {}}}, "services: the name 'API' must be 1 to 39 of a-z, 0-9 and -"),
         ({"services": {"-": {}}}, "services: the name '-' must be"),
