@@ -175,7 +175,11 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             _public(settings, store, registry, ports.forges, arrived=arrived.set)
         )
         providers = await opened(settings, ports, stack)
-        reconciler = _reconciler(settings, store, providers, registry)
+
+        def evicted() -> None:
+            worker.tidy_soon()  # which is made below: it wakes the reconciler
+
+        reconciler = _reconciler(settings, store, providers, registry, on_evict=evicted)
         stack.push_async_callback(reconciler.stop)
         residents = KnownResidents(store, reconciler, policy(settings))
         await stack.enter_async_context(
@@ -231,6 +235,8 @@ def _reconciler(
     store: Store,
     providers: Providers,
     registry: Registry,
+    *,
+    on_evict: Callable[[], None],
 ) -> Reconciler:
     rules = Rules(
         host=settings.host,
@@ -250,6 +256,7 @@ def _reconciler(
         on_publish=lambda routes: registry.serve(
             frozenset(host for route in routes for host in route.hosts)
         ),
+        on_evict=on_evict,
     )
 
 

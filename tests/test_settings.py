@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kennel import settings
-from kennel.domain import Limits
+from kennel.domain import Environment, Limits
 from kennel.errors import ConfigError
 from kennel.settings import Settings, load, parse
 
@@ -59,6 +59,20 @@ tasks_max = 100
 every = 5.5
 parallel = 4
 
+[environments.staging]
+sleep_after = "12h"
+memory_max = 268435456
+cpu_weight = 25
+tasks_max = 50
+
+[previews]
+expire_after = "14d"
+approval_label = "ok to deploy"
+memory_max = 8589934592
+
+[sweep]
+every = 120
+
 [projects.shop]
 url = "https://git.example.org/acme/shop.git"
 forge = "github"
@@ -68,6 +82,10 @@ domains = ["shop.example.org", "*.shop.example.org"]
 secret = "file:/run/keys/shop"
 token = "credential:shop-token"
 previews = false
+memory_max = 134217728
+cpu_weight = 20
+tasks_max = 40
+sleep_after = 3600
 
 [projects.engine]
 ssh_key = "file:/run/keys/engine"
@@ -89,6 +107,12 @@ def test_every_table_and_key_is_read() -> None:
     assert read.services.port_range == range(18000, 19000)
     assert read.services.limits == Limits(memory_max=1 << 29, cpu_weight=50, tasks_max=100)
     assert read.reconcile.every == 5.5
+    staging = read.environments[Environment.STAGING]
+    assert settings.seconds(staging.sleep_after or 0) == 43200.0
+    assert settings.seconds(read.previews.expire_after) == 14 * 86400.0
+    assert read.previews.approval_label == "ok to deploy"
+    assert read.sweep.every == 120
+    assert settings.seconds(read.projects["shop"].sleep_after or 0) == 3600.0
     assert read.projects["shop"].domains == ("shop.example.org", "*.shop.example.org")
     assert read.projects["shop"].token == "credential:shop-token"
     assert read.projects["engine"].ssh_key == "file:/run/keys/engine"
@@ -110,6 +134,9 @@ TABLES = {
     "build": settings.BuildTable,
     "services": settings.ServicesTable,
     "reconcile": settings.ReconcileTable,
+    "environments.staging": settings.EnvironmentTable,
+    "previews": settings.PreviewsTable,
+    "sweep": settings.SweepTable,
     "projects.shop": settings.ProjectTable,
 }
 

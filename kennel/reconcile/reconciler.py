@@ -65,6 +65,10 @@ class Reconciler:
         on_publish: Callable[[frozenset[Route]], None] = lambda _: None,
         on_evict: Callable[[], None] = lambda: None,
     ) -> None:
+        """Prepare. `on_publish`: is told every table of routes before it is written.
+
+        `on_evict`: is called when a ref or a project was forgotten.
+        """
         self._store = store
         self._providers = providers
         self._rules = rules
@@ -175,7 +179,6 @@ class Reconciler:
     def _look_after(self, world: World) -> None:
         """Look whether what is live answers: the next pass knows. What starts is waited for."""
         starting = {g.unit for one in self._settling.values() for g in one.steps.start}
-        self._liveness.forget(starting)
         self._liveness.look(world.wanted, world.plan.fates, world.actual.units, but=starting)
 
     async def settled(self) -> None:
@@ -262,12 +265,14 @@ class Reconciler:
             self.troubles[tenant] = f"internal error: {type(error).__name__}"
         else:
             self.troubles.pop(tenant, None)
+            self._liveness.forget(g.unit for g in steps.start)
             self.wake()
             if steps.evict:
                 self._on_evict()
             return
         if not again:
             self._backoff.note(tenant)
+        self.wake()  # the next pass knows how soon it may be tried again
 
     def _pause(self, tenant: Tenant, steps: Steps) -> float:
         """Return how long to wait with what keeps going wrong. What is new never waits."""
@@ -300,11 +305,12 @@ class Reconciler:
         if self._projects_left and not evicting:
             for name in await self._store.write(tenants.forget_projects):
                 log.info("project removed", project=name)
+                self._on_evict()
         self._projects_left = evicting
 
 
 def _restarts(steps: Steps) -> bool:
-    """Return whether something that should run does not. Waking who slept is nothing of the kind."""
+    """Return whether something that should run does not: to wake who slept is not that."""
     return bool(steps.start) and not steps.wake
 
 

@@ -113,15 +113,9 @@ class Fingerprint:
 
         `restarts`: how often its tenant was restarted by hand: each time it is another one.
         """
-        more = {
-            name: value
-            for name, value in (
-                ("restarts", restarts),
-                ("listens", service.listens),
-                ("schedule", service.schedule),
-            )
-            if value not in {0, True, None}
-        }
+        more: dict[str, object] = {"restarts": restarts} if restarts else {}
+        if not service.listens:
+            more |= {"listens": False, "schedule": service.schedule}
         return self._digest(
             {
                 **more,

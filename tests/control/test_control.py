@@ -1,130 +1,22 @@
 """What people may ask of the daemon."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
-from kennel import views
 from kennel.build.places import Places
-from kennel.build.remote import Remote
-from kennel.control import Control
-from kennel.domain import Manifest, Outputs, Ref, Service, Site, Tenant
+from kennel.domain import Ref, Tenant
 from kennel.errors import ConfigError, Conflict, NotFound, Unavailable
-from kennel.plan import Policy
-from kennel.plugin import PluginSettings
-from kennel.plugin.manager import Plugins
-from kennel.reconcile import Providers, Reconciler, Rules
-from kennel.reconcile.variables import Fingerprint
-from kennel.registry import Registry
-from kennel.settings import Settings
-from kennel.store import Store, builds, tenants
+from kennel.store import builds, tenants
 from kennel.store.tables import builds as build_rows
-from kennel.sweep.sweeper import Sweeper
-from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 
-FIRST_PORT = 10_000 + os.getpid() % 200 * 100
-"""Tests that run beside these take others."""
+if TYPE_CHECKING:
+    from tests.control.conftest import Office
+
 URL = "https://git.example/acme/shop.git"
-
-
-@dataclass
-class Office:
-    """A control with everything behind it, and what it woke."""
-
-    control: Control
-    store: Store
-    supervisor: MemorySupervisor
-    reconciler: Reconciler
-    woken: list[str] = field(default_factory=list)
-
-    async def add(self, url: str = URL, **more: object) -> views.Project:
-        return await self.control.add_project(views.NewProject(url=url, **more))  # type: ignore[arg-type]
-
-    async def deploy(self, ref: str = "main", project: str = "shop") -> views.Build:
-        return await self.control.deploy(views.DeployRequest(project=project, ref=ref))
-
-    async def live(self, ref: str = "main", version: int = 1) -> int:
-        """Deploy a ref as a worker and the reconciler would."""
-        number = (await self.deploy(ref)).id
-        manifest = Manifest(
-            services={"api": Service(name="api", package="api")},
-            sites={"docs": Site(name="docs", package="docs")},
-        )
-        outputs = Outputs(
-            paths={"api": f"/nix/store/api-{version}", "docs": f"/nix/store/docs-{version}"},
-            programs={"api": f"/nix/store/api-{version}/bin/api"},
-        )
-
-        def change(db: sa.Connection) -> None:
-            assert builds.claim(db, now=2.0)
-            builds.aim(db, number, commit=f"{number:040x}")
-            assert builds.built(db, number, manifest=manifest, outputs=outputs, now=3.0)
-
-        await self.store.write(change)
-        async with asyncio.timeout(20):
-            await self.reconciler.settled()
-        assert (await self.control.build(number)).state == "done"
-        return number
-
-
-async def nothing_in() -> None:
-    """Drain an inbox that is empty."""
-
-
-@pytest.fixture
-async def office(sqlite_store: Store, tmp_path: Path) -> AsyncIterator[Office]:
-    settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", supervisor="process")
-    supervisor, router, resource = MemorySupervisor(), MemoryRouter(), MemoryProvisioner()
-    providers = Providers(
-        supervisor=supervisor, router=router, provisioners={resource.name: resource}
-    )
-    rules = Rules(
-        host="here",
-        ephemeral="example.net",
-        ports=range(FIRST_PORT, FIRST_PORT + 100),
-        policy=Policy(drain=0.0),
-        ready_timeout=10.0,
-    )
-    reconciler = Reconciler(sqlite_store, providers, rules, Fingerprint(tmp_path / "key"))
-    woken: list[str] = []
-    on = PluginSettings({"forgejo": {}, "github": {}}, settings.plugin_host)
-    forges = Plugins.discover().ports(on).forges
-    sweeper = Sweeper(
-        sqlite_store,
-        Remote(Places.of(settings)),
-        forges,
-        every=60.0,
-        label="",
-        drain=nothing_in,
-        changed=lambda: None,
-    )
-    control = Control(
-        settings=settings,
-        store=sqlite_store,
-        registry=Registry(sqlite_store, settings),
-        reconciler=reconciler,
-        sweeper=sweeper,
-        providers=providers,
-        installed=Plugins.discover(),
-        in_use=[
-            ("supervisor", supervisor),
-            ("router", router),
-            *(("forge", one) for one in forges.values()),
-        ],
-        changed=lambda: woken.append("changed"),
-        started_at=1.0,
-    )
-    yield Office(control, sqlite_store, supervisor, reconciler, woken)
-    supervisor.problem = None
-    await reconciler.stop()
-    for unit in list(await supervisor.observe()):
-        await supervisor.remove(unit)
 
 
 class TestProjects:
@@ -137,7 +29,7 @@ class TestProjects:
         ],
     )
     async def test_what_could_never_work_is_not_taken(
-        self, office: Office, url: str, more: dict[str, object], why: str
+        self, office: "Office", url: str, more: dict[str, object], why: str
     ) -> None:
         with pytest.raises(ConfigError) as error:
             await office.add(url, **more)
@@ -145,37 +37,37 @@ class TestProjects:
         assert "hunter2" not in str(error.value)
         assert await office.control.projects() == []
 
-    async def test_one_is_added_and_listed(self, office: Office) -> None:
+    async def test_one_is_added_and_listed(self, office: "Office") -> None:
         added = await office.add(domains=["shop.example"])
         assert (added.name, added.full_name, added.refs) == ("shop", "acme/shop", 0)
         assert await office.control.projects() == [added]
 
     @pytest.mark.parametrize("key", ["secret", "token", "ssh_key"])
     async def test_a_secret_itself_is_refused_and_not_repeated(
-        self, office: Office, key: str
+        self, office: "Office", key: str
     ) -> None:
         with pytest.raises(ConfigError, match=f'{key}: give a reference, "env:NAME"') as caught:
             await office.add(**{key: "hunter2"})
         assert "hunter2" not in str(caught.value)
         assert await office.control.projects() == []
 
-    async def test_a_token_and_a_key_are_one_too_many(self, office: Office) -> None:
+    async def test_a_token_and_a_key_are_one_too_many(self, office: "Office") -> None:
         with pytest.raises(ConfigError, match="not both"):
             await office.add(token="env:T", ssh_key="file:/k")
 
-    async def test_the_same_one_twice_is_a_conflict(self, office: Office) -> None:
+    async def test_the_same_one_twice_is_a_conflict(self, office: "Office") -> None:
         await office.add()
         with pytest.raises(Conflict, match="'shop'"):
             await office.add()
 
-    async def test_one_that_has_nothing_is_gone_when_it_is_removed(self, office: Office) -> None:
+    async def test_one_that_has_nothing_is_gone_when_it_is_removed(self, office: "Office") -> None:
         await office.add()
         await office.control.remove_project("shop")
         assert await office.control.projects() == []
         await office.add()
 
     async def test_one_that_has_something_is_taken_down_and_production_kept(
-        self, office: Office
+        self, office: "Office"
     ) -> None:
         await office.add()
         await office.live("main")
@@ -194,7 +86,7 @@ class TestProjects:
         assert not (await office.add()).removed
         await office.live("main", version=2)
 
-    async def test_one_that_is_not_there_is_not_found(self, office: Office) -> None:
+    async def test_one_that_is_not_there_is_not_found(self, office: "Office") -> None:
         await office.add()
         for asked in (
             office.control.remove_project("nope"),
@@ -208,7 +100,7 @@ class TestProjects:
 
 
 class TestBuilds:
-    async def test_a_ref_is_built_again_and_the_newest_wins(self, office: Office) -> None:
+    async def test_a_ref_is_built_again_and_the_newest_wins(self, office: "Office") -> None:
         await office.add()
         first, second = await office.deploy(), await office.deploy()
         assert (await office.control.build(first.id)).state == "cancelled"
@@ -220,7 +112,7 @@ class TestBuilds:
         assert office.woken == ["changed", "changed"]
 
     @pytest.mark.parametrize("ref", ["", "a..b", "refs/tags/v1", "a b", "-x\0"])
-    async def test_what_cannot_be_a_ref_is_refused(self, office: Office, ref: str) -> None:
+    async def test_what_cannot_be_a_ref_is_refused(self, office: "Office", ref: str) -> None:
         await office.add()
         with pytest.raises(ValueError):
             await office.deploy(ref)
@@ -230,19 +122,19 @@ class TestBuilds:
         ("ref", "trusted"), [("main", True), ("heads/pr-7", True), ("pr-7", False)]
     )
     async def test_a_pull_request_nobody_told_us_of_is_not_trusted(
-        self, office: Office, ref: str, trusted: bool
+        self, office: "Office", ref: str, trusted: bool
     ) -> None:
         await office.add()
         assert (await office.deploy(ref)).trusted is trusted
 
-    async def test_one_that_is_known_keeps_its_trust(self, office: Office) -> None:
+    async def test_one_that_is_known_keeps_its_trust(self, office: "Office") -> None:
         await office.add()
         ref = Ref.pull_request(7)
         seen = partial(tenants.seen, project_id=1, ref=ref, trusted=True, now=1.0)
         await office.store.write(seen)
         assert (await office.deploy("pr-7")).trusted
 
-    async def test_one_is_cancelled_once(self, office: Office) -> None:
+    async def test_one_is_cancelled_once(self, office: "Office") -> None:
         await office.add()
         number = (await office.deploy()).id
         assert (await office.control.cancel(number)).state == "cancelled"
@@ -251,7 +143,7 @@ class TestBuilds:
         with pytest.raises(NotFound, match="no build 99"):
             await office.control.cancel(99)
 
-    async def test_only_what_is_live_has_urls(self, office: Office) -> None:
+    async def test_only_what_is_live_has_urls(self, office: "Office") -> None:
         await office.add()
         first = await office.live()
         second = await office.live(version=2)
@@ -261,7 +153,7 @@ class TestBuilds:
             "http://shop-docs-main.example.net",
         }
 
-    async def test_a_log_is_followed_until_its_build_is_over(self, office: Office) -> None:
+    async def test_a_log_is_followed_until_its_build_is_over(self, office: "Office") -> None:
         await office.add()
         number = (await office.deploy()).id
         places = Places.of(office.control.settings)
@@ -284,7 +176,7 @@ class TestBuilds:
 
 
 class TestLooking:
-    async def test_a_plan_tells_what_the_next_pass_would_do(self, office: Office) -> None:
+    async def test_a_plan_tells_what_the_next_pass_would_do(self, office: "Office") -> None:
         await office.add()
         await office.live()
         assert await office.control.plan() == []
@@ -298,7 +190,7 @@ class TestLooking:
         )
         assert {one.step for one in await office.control.plan()} == {"publish", "close", "stop"}
 
-    async def test_logs_are_those_of_the_services(self, office: Office) -> None:
+    async def test_logs_are_those_of_the_services(self, office: "Office") -> None:
         await office.add()
         await office.live()
         assert await office.control.unit_logs("shop", "main", None, 5) == ["probe: serves"]
@@ -307,7 +199,7 @@ class TestLooking:
         with pytest.raises(NotFound, match=r"no service of shop/nope is live; there is: none"):
             await office.control.unit_logs("shop", "nope", None, 5)
 
-    async def test_health_names_what_is_wrong(self, office: Office) -> None:
+    async def test_health_names_what_is_wrong(self, office: "Office") -> None:
         office.supervisor.problem = Unavailable("no bus")
         health = await office.control.health()
         assert [(one.kind, one.problem) for one in health.providers] == [
@@ -316,7 +208,7 @@ class TestLooking:
             *[("forge", "")] * 3,
         ]
 
-    async def test_status_of_a_project_is_its_own(self, office: Office) -> None:
+    async def test_status_of_a_project_is_its_own(self, office: "Office") -> None:
         await office.add()
         await office.add("https://git.example/acme/till.git")
         await office.live()
@@ -326,13 +218,13 @@ class TestLooking:
         [line] = await office.control.status("till")
         assert line.state == "queued"
 
-    async def test_plugins_are_those_installed(self, office: Office) -> None:
+    async def test_plugins_are_those_installed(self, office: "Office") -> None:
         found = {one.name: one.on for one in await office.control.plugins()}
         assert found["process"]
         assert not found["systemd"]
 
 
-async def test_a_ref_that_was_never_built_leaves_no_line(office: Office) -> None:
+async def test_a_ref_that_was_never_built_leaves_no_line(office: "Office") -> None:
     """What the worker does when it finds that a ref is not there."""
     await office.add()
     number = (await office.deploy("nope")).id
