@@ -82,7 +82,7 @@ class Liveness:
         return frozenset(unit for unit, case in self._cases.items() if case.hangs)
 
     def forget(self, units: Iterable[str]) -> None:
-        """Drop what was seen of units: they are being started anew."""
+        """Drop what was seen of units: they were started anew."""
         for unit in units:
             self._cases.pop(unit, None)
 
@@ -114,7 +114,9 @@ class Liveness:
             for generation, host in _listening(one)
             if generation.unit not in but and _runs(units.get(generation.unit))
         ]
-        self._cases = {g.unit: self._case(g.unit, units[g.unit].restarts) for g, _ in chosen}
+        kept = {unit: case for unit, case in self._cases.items() if unit in but}
+        fresh = {g.unit: self._case(g.unit, units[g.unit].restarts) for g, _ in chosen}
+        self._cases = {**kept, **fresh}
         if chosen:
             self._round = asyncio.create_task(self._look_at(chosen), name="liveness")
             self._round.add_done_callback(self._looked)

@@ -38,6 +38,8 @@ class Town:
     reconciler: Reconciler
     drain: float = 0.0
     ready_timeout: float = 60.0
+    settle_time: float = 0.05
+    look_every: float = 60.0
     parallel: int = 16
     terms: Terms = field(default_factory=Terms)
     memory_max: int | None = None
@@ -81,6 +83,7 @@ class Town:
         outputs = Outputs(
             paths={package: f"/nix/store/{package}-{version}" for package in manifest.packages},
             programs={name: f"/nix/store/{name}-{version}/bin/x" for name in manifest.services},
+            release="/nix/store/release/bin/x" if manifest.release else None,
         )
         done = partial(builds.built, build_id=number, manifest=manifest, outputs=outputs, now=4.0)
         assert await self.store.write(done)
@@ -125,6 +128,8 @@ def make_reconciler(town: Town) -> Reconciler:
             previews_memory_max=town.memory_max,
         ),
         ready_timeout=town.ready_timeout,
+        settle_time=town.settle_time,
+        look_every=town.look_every,
     )
     return Reconciler(
         town.store,
