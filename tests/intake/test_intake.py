@@ -166,6 +166,17 @@ async def test_a_renamed_repository_stays_the_same_project(desk: "Desk") -> None
     assert (project.name, project.full_name) == ("shop", "acme/till")
 
 
+async def test_a_delivery_does_not_say_where_a_project_is_cloned_from(desk: "Desk") -> None:
+    """Nor which branch is its default one: whoever can sign could name another repository."""
+    await desk.take(desk.sender.pushed("main", ONE, TWO))
+    [before] = await desk.store.read(projects.every)
+    elsewhere = "https://evil.example/acme/shop.git"
+    desk.sender = replace(desk.sender, clone_url=elsewhere, default_branch="evil")
+    await desk.take(desk.sender.pull_request(7, "opened", THREE))
+    await desk.take(desk.sender.pushed("main", TWO, THREE))
+    assert await desk.store.read(projects.every) == [before]
+
+
 async def test_who_takes_its_old_name_is_another_project(desk: "Desk") -> None:
     await desk.take(desk.sender.pushed("main", ONE, TWO))
     before = desk.sender.id
