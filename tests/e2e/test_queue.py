@@ -1,10 +1,13 @@
 """Many pushes, in any order: the newest commit of each ref is live, and built once."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from kennel.build.git import mirror_ref
+from kennel.domain import Ref
 from kennel.testing.deliveries import ForgejoSender
 from kennel.testing.repository import FLAKE
 
@@ -55,6 +58,15 @@ def test_a_commit_on_two_refs_is_built_once_and_live_twice(scene: "Scene") -> No
     assert "evaluating" not in log(scene, second)
     repository.push(":refs/heads/change")
     scene.eventually(lambda: {one.ref for one in scene.daemon.status()} == {"main"}, "it goes")
+    [main] = [build for build in (first, second) if build.ref == "main"]
+    roots, mirror = scene.place.state / "roots", scene.place.state / "mirrors/shop"
+    scene.eventually(
+        lambda: {path.name for path in roots.iterdir()} == {str(main.id)}, "its roots go", within=10
+    )
+    refs = partial(repository.git, "for-each-ref", "--format=%(refname)", cwd=mirror)
+    scene.eventually(
+        lambda: refs().split() == [mirror_ref(Ref.branch("main"))], "its mirror goes", within=10
+    )
     scene.settle()
     assert scene.says("one")
 
