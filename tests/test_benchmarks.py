@@ -22,6 +22,7 @@ KEYS: Mapping[str, set[str]] = {
     "units": {"units", "process", "systemd"},
     "push": {"systemd", "process"},
     "redeploys": {"systemd", "process"},
+    "life": {"systemd", "process"},
     "sweep": {
         *("repositories", "refs", "first_ms", "same_ms", "same_worst_ms", "moved_ms"),
         "fetches_ms",
