@@ -115,6 +115,46 @@ class TestRefs:
         await gone(store, shop, MAIN)
         assert await reserve("acme/till") == ["till-main.example.net", "api.acme.org"]
 
+    @pytest.mark.parametrize(
+        ("state", "served"),
+        [("queued", True), ("built", True), ("done", False), ("failed", False)],
+    )
+    async def test_what_was_built_once_is_not_there_by_that(
+        self, store: Store, state: str, served: bool
+    ) -> None:
+        shop = await add_project(store)
+        tenant = await see(store, shop, PREVIEW)
+        await a_build(store, shop, PREVIEW, 1, state=state)
+        await a_build(store, shop, MAIN, 1, state="queued")
+        assert await store.read(partial(tenants.is_served, tenant_id=tenant.id)) is served
+
+    async def test_what_is_live_is_there(self, store: Store) -> None:
+        shop = await add_project(store)
+        tenant = await see(store, shop, PREVIEW)
+        live = partial(
+            releases.go_live,
+            tenant_id=tenant.id,
+            build_id=await a_build(store, shop, PREVIEW, 1, state="built"),
+            host="here",
+            services=[],
+            sites=[("docs", "/nix/store/x", False)],
+            wanted_hosts=[],
+            now=3.0,
+        )
+        assert await store.write(live)
+        assert await store.read(partial(tenants.is_served, tenant_id=tenant.id))
+
+    async def test_previews_leave_without_a_trace_and_the_others_stay(self, store: Store) -> None:
+        shop, till = await add_project(store), await add_project(store, "acme/till")
+        for project in (shop, till):
+            for ref in (MAIN, PREVIEW, Ref.branch("fix")):
+                await see(store, project, ref)
+                await a_build(store, project, ref, 1, state="built")
+        await store.write(partial(tenants.leave_previews, project_id=shop.id, now=5.0))
+        gone = {str(t.tenant) for t in await store.read(tenants.every) if not t.wanted}
+        assert gone == {"shop/pr-42", "shop/fix"}
+        assert await store.read(partial(departures.of_project, project_id=shop.id)) == {}
+
     async def test_the_newest_build_is_one_that_was_not_cancelled(self, store: Store) -> None:
         shop = await add_project(store)
         failed = await a_build(store, shop, MAIN, 1, state="failed")
