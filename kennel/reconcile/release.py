@@ -1,6 +1,9 @@
 """Run the release command of a build, once, before anything of it is live.
 
 resources, generations recorded -> the command runs -> units start -> …
+
+Its run is a generation that never becomes live: it is stopped and forgotten as such, however the
+deployment ends.
 """
 
 import time
@@ -57,7 +60,6 @@ class Releaser:
             raise Rejected(told(text, candidate.around.given))
         await self._store.write(partial(builds.released, build_id=build.id, now=time.time()))
         reached("released")
-        await self._units.stop([mine])
 
     async def _recorded(self, wanted: Wanted, candidate: Candidate, errand: Service) -> Generation:
         """Record the run before it is there: whatever becomes of Kennel, it is known."""
@@ -85,7 +87,6 @@ class Releaser:
             if g.key.name == NAME and g.id not in live and g.id != mine.id
         ]
         await self._units.ended(others)
-        await self._units.stop(others)
 
 
 def _errand(command: Release, owner: Service) -> Service:

@@ -87,8 +87,8 @@ class Surroundings:
         return {**own, **self.given, **told}
 
     def _url(self, service: Service) -> str | None:
-        """Return where people reach a service; for what does not listen, its tenant."""
-        return self.urls.get(service.name if service.listens else self.primary or "")
+        """Return where people reach a service, or its tenant if it does not listen."""
+        return self.urls.get(service.name) or self.urls.get(self.primary or "")
 
 
 def listening(env: Env, *, port: int | None, address: str = "127.0.0.1") -> Env:
