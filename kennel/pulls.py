@@ -40,26 +40,43 @@ def changed(
             _note(db, before, event, label)
         return "ignored: only labels changed"
     is_back = tenants.seen(
-        db,
-        project_id=project.id,
-        ref=event.ref,
-        trusted=event.trusted,
-        now=now,
-        head=event.commit,
+        db, project_id=project.id, ref=event.ref, trusted=event.trusted, now=now, head=event.commit
     )
-    record = tenants.known(db, tenant)
-    _note(db, record, event, label)
+    _note(db, tenants.known(db, tenant), event, label)
+    if not event.trusted:
+        is_new = before is None and left is None
+        _judge(db, tenant, event, label, before=before, is_new=is_new, now=now)
     if _is_retargeted(event, before):
         return f"{tenant} has another base: there is nothing to build"
-    if event.trusted:
-        number = _queue(db, project, event, again=is_back, now=now)
+    return _build(db, project, tenants.known(db, tenant), event.commit, is_back=is_back, now=now)
+
+
+def _build(
+    db: Connection,
+    project: Project,
+    record: TenantRecord,
+    commit: str,
+    *,
+    is_back: bool,
+    now: float,
+) -> str:
+    """Queue a commit, if it may be built. Return what came of that."""
+    tenant = record.tenant
+    if not record.may_build(commit):
+        return f"{tenant} waits for approval of {commit[:12]}: its head is not in the repository"
+    if record.trusted:
+        number = builds.queue(
+            db,
+            project_id=project.id,
+            ref=tenant.ref,
+            commit=commit,
+            trusted=True,
+            now=now,
+            again=is_back,
+        )
     else:
-        is_new = before is None and left is None
-        _judge(db, record, event, label, before=before, is_new=is_new, now=now)
-        if not tenants.known(db, tenant).may_build(event.commit):
-            return f"{tenant} waits for approval of {event.commit[:12]}: it is not from here"
-        number = approval.build(db, record, project.id, commit=event.commit, now=now)
-    return f"build {number} of {tenant}" if number else f"{tenant} has {event.commit[:12]} already"
+        number = approval.build(db, record, project.id, commit=commit, now=now)
+    return f"build {number} of {tenant}" if number else f"{tenant} has {commit[:12]} already"
 
 
 def closed(db: Connection, project: Project, event: PullRequestClosed, *, now: float) -> str:
@@ -120,7 +137,7 @@ def _note(
 
 def _judge(
     db: Connection,
-    record: TenantRecord,
+    tenant: Tenant,
     event: PullRequestChanged,
     label: str | None,
     *,
@@ -129,23 +146,10 @@ def _judge(
     now: float,
 ) -> None:
     """Note what the label says of an untrusted commit. What is approved for ever stays so."""
+    record = tenants.known(db, tenant)
     if label is None or record.approved == EVERY_COMMIT:
         return
     if approval.is_approval(event, label, before=before, is_new=is_new):
         tenants.change(db, record.id, approved=event.commit)
     elif before is not None and before.labelled and label not in event.labels:
         approval.withdraw(db, record, now=now)
-
-
-def _queue(
-    db: Connection, project: Project, event: PullRequestChanged, *, again: bool, now: float
-) -> int | None:
-    return builds.queue(
-        db,
-        project_id=project.id,
-        ref=event.ref,
-        commit=event.commit,
-        trusted=event.trusted,
-        now=now,
-        again=again,
-    )

@@ -79,7 +79,7 @@ async def is_forgotten(desk: "Desk") -> None:
 @pytest.mark.parametrize("action", ["opened", "pushed", "reopened"])
 async def test_nothing_of_one_is_built_that_nobody_approved(desk: "Desk", action: str) -> None:
     said = await desk.take(fork(desk, action))
-    assert said == "shop/pr-7 waits for approval of 111111111111: it is not from here"
+    assert said == "shop/pr-7 waits for approval of 111111111111: its head is not in the repository"
     assert await desk.builds() == []
     known = await record(desk)
     assert (known.trusted, known.head, known.approved) == (False, ONE, "")
@@ -290,6 +290,12 @@ class TestWithdrawal:
     async def test_it_counts_when_a_push_tells_of_it_first(self, desk: "Desk") -> None:
         await desk.take(fork(desk, "opened", ONE, LABEL))
         await desk.take(fork(desk, "pushed", ONE, when=2))
+        assert not (await record(desk)).may_build(ONE)
+
+    async def test_it_counts_when_another_base_is_told_of_first(self, desk: "Desk") -> None:
+        await desk.take(fork(desk, "opened", ONE, LABEL))
+        await desk.take(fork(desk, "edited", ONE, when=2, changes={"ref": {"from": "x"}}))
+        assert await desk.states() == ["cancelled"]
         assert not (await record(desk)).may_build(ONE)
 
     async def test_another_label_that_goes_withdraws_nothing(self, desk: "Desk") -> None:
