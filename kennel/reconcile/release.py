@@ -70,7 +70,7 @@ class Releaser:
         claim = releases.Claim(
             service=errand,
             command=(program, *errand.args),
-            digest=self._fingerprint.of_release(build.id),
+            digest=self._fingerprint.of_release(build),
         )
         [mine] = await self._preparer.claim(wanted, build, [claim])
         return mine

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from kennel.domain import Env, Environment, Manifest, Secret, Service, Tenant, names
-from kennel.domain.record import TenantRecord
+from kennel.domain.record import Build, TenantRecord
 from kennel.errors import Rejected
 from kennel.plugin import Provisioner
 
@@ -125,9 +125,9 @@ class Fingerprint:
             }
         )
 
-    def of_release(self, build_id: int) -> str:
+    def of_release(self, build: Build) -> str:
         """Return the digest of a build's release command: it is run once, whatever it finds."""
-        return self._digest({"release": build_id})
+        return self._digest({"release": [build.id, build.commit, build.created_at]})
 
     def _digest(self, parts: Mapping[str, object]) -> str:
         text = json.dumps(parts, sort_keys=True).encode()
