@@ -13,6 +13,7 @@ somebody needs unit a     it sleeps                 start a, switch, wake
 unit b is retired         unit b, drained           stop b
 unit b is retired         unit b does not listen    stop b: there is nothing to drain
 unit c of no build        unit c, or none           stop c
+unit d is being deployed  nobody needs it by now    stop d; but let a release command end
 no service, no site       requests go somewhere     close
 nobody needed it long     -                         expire: from here on its ref is gone
 a ref that is gone        anything                  evict: all of it, then forget the ref
@@ -44,6 +45,8 @@ from kennel.lifecycle import RESTING, Fate, Terms, fate_of, next_change
 A_FEW = 3
 SHARE = 4
 """More tenants than a few, and than one of so many, do not go in a pass unless it is ordered."""
+RELEASE = "release"
+"""What the run of a build's release command is called among the generations of its tenant."""
 SOON = 5.0
 """Seconds until it is looked again whether there is room for who waits."""
 
@@ -186,12 +189,14 @@ def make_plan(wanted: Iterable[Wanted], actual: Actual, policy: Policy, *, now: 
     """Return what has to be done."""
     tenants = list(wanted)
     fates = {one.record.tenant: _fate(one, policy, now=now) for one in tenants}
+    held = held_back(tenants, fates)
+    overdue = [one for one in tenants if one.record.wanted and one.record.tenant in held]
+    fates |= {one.record.tenant: _fate(one, policy, now=now, expires=False) for one in overdue}
     seating = seat(tenants, fates, actual, policy, now=now)
     asleep = seating.sleep | {
         one.record.tenant for one in tenants if one.live and one.record.tenant in seating.wait
     }
     fates |= dict.fromkeys(asleep, Fate.ASLEEP)
-    held = held_back(tenants, fates)
     steps = {
         one.record.tenant: steps_for(
             one,
@@ -216,9 +221,11 @@ def make_plan(wanted: Iterable[Wanted], actual: Actual, policy: Policy, *, now: 
     )
 
 
-def _fate(wanted: Wanted, policy: Policy, *, now: float) -> Fate:
+def _fate(wanted: Wanted, policy: Policy, *, now: float, expires: bool = True) -> Fate:
     """Return a tenant's fate. One that would sleep is shown first that what was built runs."""
-    fate = fate_of(wanted.record, policy.terms_of(wanted.record.tenant), now=now)
+    terms = policy.terms_of(wanted.record.tenant)
+    terms = terms if expires else replace(terms, expire_after=None)
+    fate = fate_of(wanted.record, terms, now=now)
     return Fate.AWAKE if fate is Fate.ASLEEP and wanted.next is not None else fate
 
 
@@ -282,7 +289,7 @@ def steps_for(
     tenant = wanted.record.tenant
     routed = tenant in actual.live
     if fate is Fate.EXPIRED:
-        return Steps(expire=not held)
+        return Steps(expire=True)
     if fate is Fate.GONE:
         return Steps(close=routed, stop=wanted.generations, evict=not held)
     live = {d.generation.id: d.generation for d in wanted.live if d.generation}
@@ -294,7 +301,9 @@ def steps_for(
         stop=tuple(
             g
             for g in wanted.generations
-            if g.id not in live and is_over(g, wanted.next, now=now, drain=policy.drain)
+            if g.id not in live
+            and not is_coming(g, wanted.next, rests=rests)
+            and is_over(g, now=now, drain=policy.drain)
         ),
     )
     if rests:
@@ -341,10 +350,14 @@ def needs_start(status: UnitStatus | None) -> bool:
     return status is None or status.state is UnitState.FAILED
 
 
-def is_over(generation: Generation, upcoming: Build | None, *, now: float, drain: float) -> bool:
-    """Return whether a generation that is not live has to go: drained, or of a failed build."""
-    if upcoming is not None and generation.build == upcoming.id:
-        return False
+def is_coming(generation: Generation, upcoming: Build | None, *, rests: bool) -> bool:
+    """Return whether a generation is being deployed: none but release commands in who `rests`."""
+    mine = upcoming is not None and generation.build == upcoming.id
+    return mine and (not rests or generation.key.name == RELEASE)
+
+
+def is_over(generation: Generation, *, now: float, drain: float) -> bool:
+    """Return whether what is neither live nor coming has to go: drained, or of a failed build."""
     return generation.retired_at is None or is_drained(generation, now=now, drain=drain)
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from kennel.domain import Environment, Key, Ref, Route, Service, Tenant, UnitState, UnitStatus
 from kennel.domain.record import Build, TenantRecord
 from kennel.domain.route import Files, Upstream, digest_of
-from kennel.lifecycle import Fate, fate_of
+from kennel.lifecycle import Fate, Terms, fate_of
 from kennel.plan import (
+    RELEASE,
     Actual,
     Deployed,
     Generation,
@@ -86,6 +87,11 @@ SETTLED = Wanted(
     generations=(OLD,),
     hosts={"api": ("shop-main.example.net",)},
 )
+ASLEEP = replace(OLD, retired_at=NOW - DRAIN)
+STOPPED = replace(
+    SETTLED, record=replace(record(), stopped=True), live=(live(ASLEEP),), generations=(ASLEEP,)
+)
+COMMAND = replace(generation(3), build=2, key=Key(ADA, RELEASE))
 
 
 def world(wanted: Wanted, **units: UnitStatus) -> Actual:
@@ -94,6 +100,14 @@ def world(wanted: Wanted, **units: UnitStatus) -> Actual:
         units={OLD.unit: RUNNING, **units},
         live={wanted.record.tenant: digest_of(wanted.targets)} if wanted.live else {},
         routes=frozenset(routes_of(wanted)),
+    )
+
+
+def resting(wanted: Wanted) -> Actual:
+    """Return a world in which a tenant's requests go to the waker, and nothing of it runs."""
+    targets = wanted.targets_at_rest(POLICY.waker)
+    return Actual(
+        live={wanted.record.tenant: digest_of(targets)}, routes=frozenset(routes_of(wanted))
     )
 
 
@@ -173,6 +187,12 @@ def test_nothing_is_done_where_all_is_well() -> None:
             id="leave alone what is being deployed",
         ),
         pytest.param(
+            replace(STOPPED, generations=(ASLEEP, NEW, COMMAND), next=build(2)),
+            resting(STOPPED),
+            Steps(stop=(NEW,)),
+            id="stop what was being deployed when the ref was stopped, but for its release command",
+        ),
+        pytest.param(
             Wanted(record=record(BOB, wanted=False), generations=(OLD,)),
             Actual(live={BOB: "x"}),
             Steps(close=True, stop=(OLD,), evict=True),
@@ -207,6 +227,24 @@ def test_the_next_drain_is_announced() -> None:
     draining = replace(SETTLED, generations=(OLD, replace(NEW, retired_at=NOW - 2)))
     plan = make_plan([draining], world(SETTLED), POLICY, now=NOW)
     assert plan.again_in == pytest.approx(3.0)
+
+
+def test_what_is_overdue_and_held_back_goes_on_like_others() -> None:
+    policy = Policy(drain=DRAIN, terms_of=lambda _: Terms(expire_after=100.0))
+    previews = [
+        replace(SETTLED, record=record(Tenant("shop", Ref.pull_request(number))), generations=())
+        for number in range(1, 5)
+    ]
+    drained = replace(NEW, retired_at=NOW - DRAIN)
+    previews[0] = replace(previews[0], generations=(OLD, drained))
+    actual = Actual(
+        units={OLD.unit: RUNNING},
+        live={one.record.tenant: digest_of(one.targets) for one in previews},
+    )
+    plan = make_plan(previews, actual, policy, now=NOW)
+    assert plan.held == {one.record.tenant for one in previews}
+    assert plan.steps == {previews[0].record.tenant: Steps(stop=(drained,))}
+    assert set(plan.fates.values()) == {Fate.AWAKE}
 
 
 @pytest.mark.parametrize("state", list(UnitState))
