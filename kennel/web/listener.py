@@ -84,8 +84,8 @@ def _explain(error: OSError, host: str, port: int) -> str:
     return f"web.host, web.port: cannot listen on {host} port {port}: {error.strerror}"
 
 
-def listen_unix(path: Path, *, mode: int = 0o660) -> Listener:
-    """Listen on a socket in the file system, with this mode from its first moment on.
+def listen_unix(path: Path, *, mode: int = 0o660, group: int = -1) -> Listener:
+    """Listen on a socket in the file system, with this mode and group from its first moment on.
 
     What a Kennel that is gone left behind is replaced. Raises ConfigError if one answers there,
     or if the path is of no use.
@@ -96,6 +96,7 @@ def listen_unix(path: Path, *, mode: int = 0o660) -> Listener:
     try:
         fresh.unlink(missing_ok=True)
         sock.bind(str(fresh))
+        os.chown(fresh, -1, group)
         fresh.chmod(mode)
         sock.listen(BACKLOG)
         inode = fresh.stat().st_ino

@@ -60,6 +60,7 @@ class CaddyRouter(Router):
         self._host = host
         self._folder = host.run_dir / "caddy"
         self._state = host.state_dir / "caddy"
+        self._group = -1
         self._live = Live(host.run_dir)
         self._links = Links()
         self._caddy: Caddy | None = None
@@ -75,8 +76,8 @@ class CaddyRouter(Router):
 
     async def __aenter__(self) -> Self:
         await in_thread(lambda: self._config.ports)
-        group = await in_thread(group_id, self._config.group)
-        self._live = Live(self._host.run_dir, group)
+        self._group = await in_thread(group_id, self._config.group)
+        self._live = Live(self._host.run_dir, self._group)
         await in_thread(self._live.open)
         await self._look_for_visits()
         await (self._start_own() if self._config.embedded else self._find_other())
@@ -165,6 +166,10 @@ class CaddyRouter(Router):
                 f" {program.ADVICE.partition(':')[0]}: upgrade it"
             )
         return seen
+
+    @property
+    def group(self) -> int:
+        return self._group
 
     @property
     def _permission(self) -> str:

@@ -33,6 +33,8 @@ VALIDATORS = ["If-Modified-Since", "If-Unmodified-Since"]
 """Dates say nothing here: every file in the Nix store is from 1970."""
 CONDITIONS = [*VALIDATORS, "If-None-Match", "If-Match", "If-Range", "Range"]
 """What could turn the page of an error into a 304 or 206."""
+AWAY = "10s"
+"""How long Kennel may take to listen again."""
 SAID_BY_CLIENTS = ["Forwarded", "True-Client-Ip", "X-Client-Ip"]
 """Other spellings of X-Forwarded-For, which Caddy itself makes unforgeable."""
 
@@ -46,7 +48,7 @@ def subroute(routes: Iterable[Route], live: Path, close_delay: int, rest: list[J
         "handler": "subroute",
         "routes": [
             *(_host(route, str(live)) for route in sorted(routes, key=_order) if route.hosts),
-            _when(KIND, ["service"], _guarded(UPSTREAM, _proxy(close_delay))),
+            _when(KIND, ["service"], _guarded(UPSTREAM, _asleep(close_delay), _proxy(close_delay))),
             _when(KIND, ["site", "spa"], _guarded(ROOT, *_site())),
             *rest,
         ],
@@ -106,20 +108,36 @@ def _each(handlers: Iterable[Json]) -> list[Json]:
 
 
 def _proxy(close_delay: int) -> Json:
-    """Return the proxy of every service.
+    """Return the proxy of every service. Everything is passed on as it comes."""
+    return {**_any_proxy(close_delay, "1s"), "flush_interval": -1}
+
+
+def _asleep(close_delay: int) -> Json:
+    """Return the proxy to what listens on a socket, and wakes services: Kennel itself.
+
+    It is away for a moment when it is started anew. It has to hear of visitors who give up, which
+    Caddy does not tell everywhere where `flush_interval` is set.
+    """
+    return {
+        "match": [{"vars_regexp": {_var(UPSTREAM): {"pattern": "^unix/"}}}],
+        "handle": [_any_proxy(close_delay, AWAY)],
+    }
+
+
+def _any_proxy(close_delay: int, try_duration: str) -> Json:
+    """Return a proxy to where the upstream's file says.
 
     It only tries again when nothing listens: the request has not been sent then, so it cannot be
-    done twice. Everything is passed on as it comes (`flush_interval`).
+    done twice.
     """
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": _var(UPSTREAM)}],
         "load_balancing": {
-            "try_duration": "1s",
+            "try_duration": try_duration,
             "try_interval": "100ms",
             "retry_match": [{"method": ["-"]}],
         },
-        "flush_interval": -1,
         "stream_close_delay": f"{close_delay}s",
         "headers": {
             "request": {
