@@ -15,7 +15,7 @@ import structlog
 from kennel.crashpoint import reached
 from kennel.domain import Ready, Release, Service
 from kennel.errors import Rejected
-from kennel.plan import Generation, Wanted
+from kennel.plan import RELEASE, Generation, Wanted
 from kennel.reconcile.candidate import Candidate, Preparer
 from kennel.reconcile.reasons import told, with_last_lines
 from kennel.reconcile.units import Units
@@ -23,8 +23,6 @@ from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, builds, releases
 
 log = structlog.get_logger(__name__)
-NAME = "release"
-"""What its run is called among the generations of its tenant."""
 
 
 class Releaser:
@@ -56,7 +54,7 @@ class Releaser:
         why = await self._units.run(mine, env, within=command.timeout)
         reached("release-ended")
         if why is not None:
-            text = with_last_lines(f"{NAME}: {why}", await self._units.last_lines(mine))
+            text = with_last_lines(f"{RELEASE}: {why}", await self._units.last_lines(mine))
             raise Rejected(told(text, candidate.around.given))
         await self._store.write(partial(builds.released, build_id=build.id, now=time.time()))
         reached("released")
@@ -84,7 +82,7 @@ class Releaser:
         others = [
             g
             for g in wanted.generations
-            if g.key.name == NAME and g.id not in live and g.id != mine.id
+            if g.key.name == RELEASE and g.id not in live and g.id != mine.id
         ]
         await self._units.ended(others)
 
@@ -93,7 +91,7 @@ def _errand(command: Release, owner: Service) -> Service:
     """Return a release command as something that is run: within the limits of its service."""
     return replace(
         owner,
-        name=NAME,
+        name=RELEASE,
         package=command.package,
         args=command.args,
         environment={},
