@@ -28,7 +28,8 @@ HEAD = "0" * 40
 
 UNDER_WAY = ("queued", "building")
 _is_building = builds.c.state == "building"
-GOOD = ("queued", "building", "built", "done")
+CALLED_OFF = "superseded by build "
+"""How the reason begins of a build that waited to be live when a person wanted an earlier one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +112,12 @@ def queue(
 ) -> int | None:
     """Queue a commit and cancel what it supersedes. Return its id.
 
-    Return None where nothing has to be done: the newest build of the ref that was not cancelled is
-    of this commit, and is on its way or was live. `again` builds it all the same: the ref is back,
-    or a person wants it.
+    Return None where nothing has to be done: the newest build of the ref that counts is of this
+    commit, and is on its way, was live, or was called off by a person. `again` builds it all the
+    same: the ref is back, or a person wants it.
     """
     newest = _newest(db, project_id, ref)
-    same = newest is not None and newest.commit == commit and newest.state in GOOD
+    same = newest is not None and newest.commit == commit and newest.state != "failed"
     if same and not again:
         return None
     cancel_under_way(db, project_id, ref, reason=f"superseded by {commit[:12]}", now=now)
@@ -134,9 +135,10 @@ def queue(
 
 
 def _newest(db: Connection, project_id: int, ref: Ref) -> Any:
+    """Return the newest build of a ref that was not cancelled, but for one that was called off."""
     mine = (builds.c.project_id == project_id, builds.c.ref == ref.name)
-    query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine)
-    query = query.where(builds.c.state != "cancelled")
+    counts = sa.or_(builds.c.state != "cancelled", builds.c.reason.startswith(CALLED_OFF))
+    query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine, counts)
     return db.execute(query.order_by(builds.c.id.desc()).limit(1)).first()
 
 
@@ -257,7 +259,7 @@ def again(db: Connection, build_id: int, *, now: float) -> bool:
         sa.update(builds)
         .where(builds.c.project_id == row.project_id, builds.c.ref == row.ref)
         .where(builds.c.state == "built", builds.c.id != build_id)
-        .values(state="cancelled", reason=f"superseded by build {build_id}", finished_at=now)
+        .values(state="cancelled", reason=f"{CALLED_OFF}{build_id}", finished_at=now)
     )
     return True
 

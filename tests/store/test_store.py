@@ -194,6 +194,24 @@ class TestTheQueue:
         third = await queue(store, shop, THREE)
         assert [await state(store, b) for b in (second, third)] == ["cancelled", "queued"]
 
+    async def test_what_a_person_called_off_does_not_come_back_with_a_replay(
+        self, store: Store
+    ) -> None:
+        shop = await add_project(store)
+        numbers = []
+        for commit in (ONE, TWO, THREE):
+            await queue(store, shop, commit)
+            claimed = await claim(store)
+            assert claimed is not None
+            numbers.append(claimed.build.id)
+            assert await make_built(store, numbers[-1])
+            if commit != THREE:
+                assert await store.write(partial(builds.done, build_id=numbers[-1], now=5.0))
+        assert await store.write(partial(builds.again, build_id=numbers[0], now=6.0))
+        assert [await state(store, n) for n in numbers] == ["built", "done", "cancelled"]
+        assert await queue(store, shop, THREE) is None
+        assert await queue(store, shop, TWO) is not None, "somebody went back to it"
+
     async def test_one_build_per_ref_at_a_time(self, store: Store) -> None:
         shop = await add_project(store)
         await queue(store, shop, ONE)
