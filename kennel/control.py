@@ -201,8 +201,12 @@ class Control:
             project = projects.by_name(db, request.project)
             if project.removed:
                 raise Conflict(f"project {project.name} is being removed")
+            tenant = Tenant(project.name, ref)
+            known = tenants.find(db, tenant)
+            if known is not None and known.wanted and known.stopped:
+                raise Conflict(f"{tenant} is stopped: `kennel start` it first")
             now = time.time()
-            trusted = _is_trusted(db, Tenant(project.name, ref))
+            trusted = _is_trusted(db, tenant)
             tenants.seen(db, project_id=project.id, ref=ref, trusted=trusted, now=now)
             queued = builds.queue(
                 db,

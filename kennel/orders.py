@@ -207,7 +207,9 @@ def _earlier(tenant: Tenant, good: list[Build], live: int | None, to: int | None
     if to is None:
         found = next((one for one in others if live is None or one.id < live), None)
         if found is None:
-            raise NotFound(f"no earlier build of {tenant} was ever live")
+            newer = ", ".join(f"--to {one.id}" for one in others)
+            hint = f"; forward again goes with {newer}" if newer else ""
+            raise NotFound(f"no earlier build of {tenant} was ever live{hint}")
         return found
     if to == live:
         raise Conflict(f"build {to} of {tenant} is live: `kennel redeploy` deploys it again")

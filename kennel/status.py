@@ -95,6 +95,10 @@ def _waits(wanted: Wanted, build: Build | None, plan: Plan, label: str) -> str:
         return "no room: all previews together may use no more memory (previews.memory_max)"
     if needs_approval(wanted, build):
         return waits_for(record, label)
+    newest_live = max((one.build for one in wanted.live), default=0)
+    done = build is not None and build.state == "done" and wanted.next is None
+    if build is not None and done and build.id > newest_live > 0:
+        return f"rolled back from build {build.id}"
     if record.stopped and wanted.next is not None:
         return f"build {wanted.next.id} waits for `kennel start`: the ref is stopped"
     return ""
@@ -115,9 +119,14 @@ def needs_approval(wanted: Wanted, build: Build | None) -> bool:
 
 
 def next_state(wanted: Wanted, build: Build | None, trouble: str) -> str:
-    """Return the state of a build newer than what is live, "" where there is none."""
+    """Return the state of a build that is to follow what is live, "" where there is none.
+
+    One that was live, and that was rolled back from, is not to follow.
+    """
     newest_live = max((deployed.build for deployed in wanted.live), default=0)
-    if build is None or build.id <= newest_live or build.state == "cancelled":
+    if build is None or build.id <= newest_live or build.state in {"cancelled", "done"}:
+        build = wanted.next
+    if build is None:
         return ""
     if build.state == "built" and trouble:
         return "waiting"

@@ -283,3 +283,13 @@ def test_what_is_held_back_says_how_to_let_it_go() -> None:
     [line] = shown(replace(NOTHING, record=preview), build(1, "done"), plan=plan)
     assert line.state == "removing"
     assert "kennel removals --allow" in line.why
+
+
+def test_what_was_rolled_back_says_so_and_does_not_seem_to_wait_for_what_was_live() -> None:
+    api, _ = shown(LIVE, build(4, "done"), unit=RUNNING)
+    assert (api.state, api.next_state, api.why) == ("live", "", "rolled back from build 4")
+
+
+def test_a_rollback_that_is_on_its_way_is_shown() -> None:
+    api, _ = shown(replace(LIVE, next=build(1, "built")), build(4, "done"), unit=RUNNING)
+    assert (api.state, api.next_state) == ("live", "starting")

@@ -75,10 +75,13 @@ def _first_line(reason: str) -> str:
 
 
 def took(build: Build) -> str:
-    """Return how long a build took from its start to its end, `-` where it has none."""
-    if build.started_at is None or build.finished_at is None:
+    """Return how long a build took, `-` where it is not over. What was deployed later, or again,
+    does not count.
+    """
+    ended = build.built_at or build.finished_at
+    if build.started_at is None or ended is None:
         return "-"
-    return duration(build.finished_at - build.started_at)
+    return duration(ended - build.started_at)
 
 
 @app.command()

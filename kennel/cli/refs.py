@@ -162,7 +162,7 @@ def _order(context: typer.Context, order: Callable[[Daemon], Done], as_json: boo
     if as_json:
         here.json(done)
     else:
-        here.screen.note(done.message[:1].upper() + done.message[1:] + ".")
+        here.screen.note(f"{done.message}.")
 
 
 def _deploy(

@@ -1,5 +1,6 @@
 """`kennel serve`: the daemon itself."""
 
+import asyncio
 import os
 from enum import StrEnum
 from typing import Annotated
@@ -41,13 +42,11 @@ def serve(
     ] = Layout.AUTO,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    import uvloop  # the other commands need none of these
-
-    from kennel import logs
+    from kennel import logs  # the other commands need none of these
     from kennel.daemon import run
 
     here = session.of(context)
     settings = here.settings
     logs.configure(level=log_level.value, layout=log_format.value)
     os.umask(0o077)
-    uvloop.run(run(settings))
+    asyncio.run(run(settings))

@@ -140,7 +140,7 @@ def test_builds(daemon: Any, kennel: Any, monkeypatch: pytest.MonkeyPatch) -> No
     daemon.give("GET /api/builds", [BUILD, failed])
     assert kennel("builds", "shop", "main", "-n", "2").out.splitlines() == [
         "ID  PROJECT  REF   ENVIRONMENT  COMMIT   STATE   CREATED       TOOK",
-        "12  shop     main  prod         1a2b3c4  done    1 minute ago  3.5 s",
+        "12  shop     main  prod         1a2b3c4  done    1 minute ago  2.0 s",
         "11  shop     main  prod         1a2b3c4  failed  1 minute ago  -",
         "  attribute 'api' missing",
     ]
@@ -166,7 +166,7 @@ def test_show(daemon: Any, kennel: Any, monkeypatch: pytest.MonkeyPatch) -> None
         "commit       1a2b3c4d5e6f",
         "state        done",
         "created      1 minute ago",
-        "took         3.5 s",
+        "took         2.0 s",
         "url          https://shop-main.example.net",
     ]
 
