@@ -245,7 +245,7 @@ def seat(
             tenant=one.record.tenant,
             memory=_memory_of(one, policy.limits_of(one.record.tenant)),
             active_at=one.record.active_at,
-            running=any(d.generation and d.generation.unit in actual.units for d in one.live),
+            running=any(g.unit in actual.units and g.retired_at is None for g in one.generations),
             pinned=one.record.pinned,
         )
         for one in tenants
@@ -302,7 +302,7 @@ def steps_for(
             g
             for g in wanted.generations
             if g.id not in live
-            and not is_coming(g, wanted.next, rests=rests)
+            and not is_coming(g, wanted.next, rests=rests or waits)
             and is_over(g, now=now, drain=policy.drain)
         ),
     )

@@ -12,7 +12,9 @@ from functools import partial
 import structlog
 
 from kennel.crashpoint import reached
+from kennel.domain import Tenant
 from kennel.errors import ProviderError
+from kennel.lifecycle import Fate, fate_of
 from kennel.plan import Steps, Wanted
 from kennel.reconcile.deploy import Deployer, Publish
 from kennel.reconcile.heal import Healer
@@ -105,7 +107,10 @@ class Settler:
 
     async def _expire(self, wanted: Wanted) -> None:
         """Let go of a ref that nobody needed for long. What it has goes like that of any other."""
-        change = partial(tenants.expire, tenant_id=wanted.record.id, now=time.time())
+        record = wanted.record
+        change = partial(
+            tenants.expire, tenant_id=record.id, active_at=record.active_at, now=time.time()
+        )
         if await self._store.write(change):
             log.info("expired", tenant=str(wanted.record.tenant))
 
@@ -116,11 +121,19 @@ class Settler:
         reached("route-closed")
         await self._units.stop(wanted.generations)
         for provisioner in self._providers.provisioners.values():
+            if not await self._is_gone(tenant):  # by now: stopping takes its time
+                log.info("is back: what it has stays", tenant=str(tenant))
+                return
             await provisioner.remove(tenant)
         reached("resources-removed")
         if await self._store.write(partial(tenants.forget, tenant_id=wanted.record.id)):
             log.info("removed", tenant=str(tenant))
         reached("tenant-forgotten")
+
+    async def _is_gone(self, tenant: Tenant) -> bool:
+        """Return whether a ref is still to go with everything it has."""
+        record = await self._store.read(partial(tenants.find, tenant=tenant))
+        return record is not None and fate_of(record) is Fate.GONE
 
 
 def _live(wanted: Wanted) -> list[int]:

@@ -59,10 +59,9 @@ def claim(
 ) -> list[Generation]:
     """Return a generation for every claim: the one of that digest, or a new one.
 
-    What listens gets a port of its own.
-
-    The rows are written before anything is started, so that whatever is started is known.
-    `is_free` tells whether a port can be bound. Raises Unavailable when no port is left.
+    What listens gets a port of its own. One that is live, and whose tenant sleeps, is not awake
+    before `go_live`. The rows are written before anything is started, so that whatever is started
+    is known. `is_free` tells whether a port can be bound. Raises Unavailable when no port is left.
     """
     found = []
     for wanted in claims:
@@ -71,7 +70,10 @@ def claim(
             generations.c.name == wanted.service.name,
             generations.c.digest == wanted.digest,
         )
-        if not db.execute(sa.update(generations).where(*mine).values(retired_at=None)).rowcount:
+        if (known := db.scalar(sa.select(generations.c.id).where(*mine))) is not None:
+            if not _is_live(db, known):
+                rouse(db, [known])
+        else:
             key = Key(tenant, wanted.service.name)
             row = {
                 "tenant_id": tenant_id,
@@ -89,6 +91,11 @@ def claim(
         one = db.execute(sa.select(generations).where(*mine)).one()
         found.append(generation(one, tenant))
     return found
+
+
+def _is_live(db: Connection, generation_id: int) -> bool:
+    live = sa.select(deployments.c.id).where(deployments.c.generation_id == generation_id)
+    return db.execute(live).first() is not None
 
 
 def _free_port(db: Connection, host: str, ports: range, is_free: Callable[[int], bool]) -> int:
@@ -127,8 +134,10 @@ def go_live(
     `sites`: name, root, spa. What was live before and is not any more is retired. Return False,
     and record nothing, if the build was cancelled meanwhile.
     """
+    services = list(services)
     if not builds.done(db, build_id, now=now):
         return False
+    rouse(db, [one.id for one in services])
     db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
     common = {"tenant_id": tenant_id, "build_id": build_id, "host": host, "deployed_at": now}
     rows: list[dict[str, object]] = [

@@ -131,10 +131,14 @@ def gone(
     return True
 
 
-def expire(db: Connection, tenant_id: int, *, now: float) -> bool:
-    """Note that nobody needed a ref for so long that it goes. False: it is gone already."""
+def expire(db: Connection, tenant_id: int, *, active_at: float, now: float) -> bool:
+    """Note that nobody needed a ref for so long that it goes.
+
+    `active_at`: its last use, as far as whoever decided that knew. Return False if somebody has
+    used it since, or pinned it, or it is gone already.
+    """
     row = db.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).first()
-    if row is None or not row.wanted:
+    if row is None or not row.wanted or row.pinned or row.active_at != active_at:
         return False
     reason = "expired: nobody needed it"
     return gone(db, project_id=row.project_id, ref=Ref(row.ref), now=now, reason=reason)

@@ -80,7 +80,9 @@ async def test_a_table_that_cannot_be_written_leaves_the_old_version(
     monkeypatch.setattr(town.router, "publish", down)
     number = await town.built(serving("api", site=True), version=2)
     await town.reconciler.run_pass()
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while not town.reconciler.troubles:
+            await asyncio.sleep(0.01)
     assert (await town.build(number)).state == "built"
     assert town.router.target(HOST) == before
     assert town.reconciler.troubles == {Tenant("shop", MAIN): "caddy: connection refused"}

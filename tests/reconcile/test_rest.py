@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.engine import Connection
 
-from kennel.domain import Ref, Socket, Tenant
+from kennel.domain import Ref, Socket, Tenant, UnitStatus
 from kennel.domain.record import TenantRecord
 from kennel.domain.route import digest_of
 from kennel.errors import Unavailable
 from kennel.lifecycle import Fate, Terms
 from kennel.plan import Policy
 from kennel.residents import KnownResidents
-from kennel.store import departures, tenants
+from kennel.store import builds, departures, tenants
+from kennel.testing import MemorySupervisor
 from kennel.waker import NotWoken
 
 if TYPE_CHECKING:
@@ -380,3 +382,102 @@ async def test_production_does_not_count_as_a_preview(town: "Town", serving: "Se
     await town.built(serving("api"))
     await town.settle()
     assert len(await town.units()) == 1
+
+
+# What changes between the moment at which a pass looks and that at which it acts.
+
+
+def while_looking(town: "Town", act: Callable[[], Awaitable[object]]) -> None:
+    """Do something once, after a pass has read what should be, before it has seen what is."""
+    observe, left = town.supervisor.observe, [act]
+
+    async def look() -> Mapping[str, UnitStatus]:
+        while left:
+            await left.pop()()
+        return await observe()
+
+    town.supervisor.observe = look  # type: ignore[method-assign]
+
+
+async def pushed(town: "Town", ref: Ref = PULL) -> int:
+    """Note a push, as the intake does. Return its build."""
+    project = await town.project()
+
+    def push(db: Connection) -> int | None:
+        commit, now = "f" * 40, time.time()
+        tenants.seen(db, project_id=project, ref=ref, trusted=True, now=now, head=commit)
+        return builds.queue(
+            db, project_id=project, ref=ref, commit=commit, trusted=True, now=now, again=True
+        )
+
+    number = await town.store.write(push)
+    assert number is not None
+    return number
+
+
+async def test_a_push_at_the_last_moment_keeps_a_preview_from_expiring(napping: "Town") -> None:
+    numbers: list[int] = []
+
+    async def push() -> None:
+        numbers.append(await pushed(napping))
+
+    await idle(napping, DAY + 1)
+    while_looking(napping, push)
+    await passes(napping)
+    assert (await napping.build(numbers[0])).state == "queued"
+    assert (await record(napping)).wanted
+
+
+async def test_who_is_pinned_at_the_last_moment_does_not_expire(napping: "Town") -> None:
+    await idle(napping, DAY + 1)
+    while_looking(napping, partial(change, napping, pinned=True, active_at=time.time()))
+    await passes(napping)
+    assert (await record(napping)).wanted
+    assert len(await napping.units()) == 1
+
+
+@pytest.mark.parametrize("ref", [PULL, MAIN], ids=["preview", "production"])
+async def test_nothing_is_removed_of_a_ref_that_is_back_while_it_is_taken_away(
+    town: "Town", serving: "Serving", ref: Ref
+) -> None:
+    await town.built(serving("api", resources=(town.provisioner.name,)), ref=ref)
+    await town.settle()
+    await town.gone(ref=ref)
+    await change(town, ref, purged=True, confirmed=True)
+    while_looking(town, partial(pushed, town, ref))
+    await passes(town)
+    assert await town.provisioner.observe() == {Tenant("shop", ref)}
+
+
+async def test_a_first_deployment_keeps_its_room_until_it_is_over(
+    town: "Town", serving: "Serving"
+) -> None:
+    town.memory_max = 1 << 30
+    town.supervisor = MemorySupervisor(lambda *_: asyncio.sleep(3600))
+    town.restarted()
+    for number in (1, 2):
+        await town.built(serving("api", timeout=600.0), ref=Ref.pull_request(number))
+        for _ in range(3):
+            await town.reconciler.run_pass()
+            await asyncio.sleep(0.1)
+    assert len(await town.units()) == 1
+    plan = (await town.reconciler.look()).plan
+    assert plan.waiting == {Tenant("shop", Ref.pull_request(2))}
+
+
+async def test_who_sleeps_is_not_awake_before_what_is_deployed_to_it_is_ready(
+    napping: "Town", serving: "Serving"
+) -> None:
+    await idle(napping, 61)
+    await passes(napping)
+    napping.supervisor = MemorySupervisor(lambda *_: asyncio.sleep(3600), napping.supervisor.host)
+    napping.restarted()
+    await napping.built(serving("api", site=True, timeout=5.0), ref=PULL, version=1)
+    for _ in range(3):
+        await napping.reconciler.run_pass()
+        await asyncio.sleep(0.1)
+    assert len(await napping.units()) == 1
+    waiting = asyncio.create_task(residents_of(napping).awake(SHOP, "api"))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    waiting.cancel()
