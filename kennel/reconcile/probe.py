@@ -15,6 +15,9 @@ MOST = 1 << 16
 """Seconds and bytes that the rest of an answer is read for: it may have no end, and who is hung up
 on complains in its log."""
 
+TAKEN = 0.5
+"""Seconds until a port counts as nobody's: who is not there refuses at once, or never answers."""
+
 STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: |\r?\n)")
 OK, BAD = 200, 400
 
@@ -50,6 +53,15 @@ async def look(at: Upstream, ready: Ready, *, host: str) -> Trouble | None:
     if status is None:
         return Trouble(what=f"{asked}: {_no_http(line)}")
     return Trouble(what=f"{asked}: status {status}", answers=True) if status >= BAD else None
+
+
+async def is_taken(at: Upstream) -> bool:
+    """Return whether anybody takes connections there."""
+    try:
+        async with asyncio.timeout(TAKEN), _connected(at):
+            return True
+    except OSError:  # TimeoutError is one
+        return False
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from functools import partial
 from kennel.crashpoint import reached
 from kennel.domain import Env, Manifest, Tenant, Unit, UnitState, UnitStatus, Upstream
 from kennel.errors import Unavailable
-from kennel.plan import Generation, within
+from kennel.plan import Generation
 from kennel.reconcile import probe, variables
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.ready import LIFE_EVERY, answers, runs
@@ -55,9 +55,17 @@ class Units:
             return await variables.provisioned(tenant, manifest, self._providers.provisioners)
 
     async def start(self, generation: Generation, env: Env) -> None:
-        """Start a generation. Raises ProviderError if it cannot be executed."""
+        """Start a generation that does not run. Raises ProviderError if it cannot be executed.
+
+        Raises Unavailable while another program listens on its port: that would be taken for it.
+        """
         unit = self._unit(generation)
         async with self._places:
+            if generation.port and await probe.is_taken(Upstream(port=generation.port)):
+                raise Unavailable(
+                    f"{generation.key.name}: another program listens on its port"
+                    f" {generation.port}: stop that, or keep it out of services.ports"
+                )
             await self._providers.supervisor.ensure(
                 unit, variables.listening(env, port=generation.port)
             )
@@ -119,7 +127,7 @@ class Units:
             key=generation.key,
             command=generation.command,
             port=generation.port,
-            limits=within(generation.service.limits, allowed),
+            limits=generation.service.limits.within(allowed),
             fields={"KENNEL_BUILD": str(generation.build)},
             schedule=generation.service.schedule,
         )
