@@ -197,6 +197,19 @@ class Stranger:
         writer.close()
 
 
+async def test_no_service_is_given_a_port_that_another_program_has(
+    town: "Town", serving: "Serving"
+) -> None:
+    first = town.reconciler._rules.ports.start
+    async with Stranger(first) as stranger:
+        await town.built(serving("api", "web"))
+        await town.settle()
+        ports = {int(target.rpartition(":")[2]) for target in (await town.live()).values()}
+        assert first not in ports
+        assert len(ports) == 2
+        assert not stranger.heard
+
+
 async def test_who_answers_on_a_port_is_never_taken_for_its_service(
     town: "Town", serving: "Serving", monkeypatch: pytest.MonkeyPatch
 ) -> None:

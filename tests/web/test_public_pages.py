@@ -1,6 +1,7 @@
 """What else the world can reach: health, what Caddy asks, limits, and errors."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import httpx
 import pytest
 from blockbuster import blockbuster_ctx
+from litestar.routes import HTTPRoute
 
 from kennel.builtin.forgejo import Forgejo
 from kennel.domain import Repository, Secret
 from kennel.domain.delivery import NewDelivery
 from kennel.testing.forge import ForgejoSender
-from kennel.web import create_public_app, listen_tcp, serve
+from kennel.web import create_control_app, create_public_app, listen_tcp, serve
 
 PUSH = ForgejoSender(secret="s3cret").pushed("main", "a" * 40, "c" * 40)
 
@@ -79,6 +81,31 @@ async def test_there_is_nothing_else(http: httpx.AsyncClient, path: str) -> None
     answer = await http.get(path)
     assert answer.status_code == 404
     assert answer.json()["error"].startswith("there is nothing at /")
+
+
+async def test_nothing_of_the_control_socket_is_public(http: httpx.AsyncClient) -> None:
+    nobody: Any = None
+    control = create_control_app(nobody, nobody, nobody)
+    asked = [
+        (method, re.sub(r"\{[^}]*\}", "1", route.path))
+        for route in control.routes
+        if isinstance(route, HTTPRoute)
+        for method in route.methods - {"OPTIONS"}
+    ]
+    assert ("GET", "/api/status") in asked
+    for method, path in asked:
+        for where in (path, path.removeprefix("/api"), f"/internal{path}"):
+            if where != "/health":
+                assert (await http.request(method, where)).status_code == 404, (method, where)
+
+
+def test_the_public_pages_are_these() -> None:
+    app = create_public_app(Everything(), Inbox(), [Forgejo()], max_body=1)
+    assert {route.path for route in app.routes} == {
+        "/webhook",
+        "/health",
+        "/internal/caddy/permission",
+    }
 
 
 async def test_a_hook_that_was_set_to_get_is_told_so(http: httpx.AsyncClient) -> None:
