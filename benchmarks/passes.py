@@ -8,13 +8,13 @@ that goes from deployment to deployment: for each one query, one call over D-Bus
 Caddy's API.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-import uvloop
 from sqlalchemy.engine import Connection
 
 from benchmarks import town
@@ -33,7 +33,7 @@ ROUTES = "/config/apps/http/servers/kennel/routes/0/handle/0/routes"
 def run(scale: Scale) -> dict[str, Any]:
     """Measure at every size. Raises NoBox."""
     with town.site() as (place, _):
-        return uvloop.run(_run(scale, place))
+        return asyncio.run(_run(scale, place))
 
 
 async def _run(scale: Scale, place: Place) -> dict[str, Any]:

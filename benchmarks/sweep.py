@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from benchmarks import town
 from benchmarks.report import Cell, Table, middle, ratio, worst
 from benchmarks.scale import Scale
@@ -35,7 +33,7 @@ ALL = f'c=$({NEW}) && for n in $(seq "$1"); do echo "update refs/heads/b$n $c"; 
 def run(scale: Scale) -> dict[str, Any]:
     town.quiet()
     with tempfile.TemporaryDirectory(prefix="kennel-sweep-") as folder:
-        return uvloop.run(_run(scale, Path(folder)))
+        return asyncio.run(_run(scale, Path(folder)))
 
 
 async def _run(scale: Scale, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.webhook
 
-Both are the same server (uvicorn, httptools, uvloop) in a process of its own, asked in the same
+Both are the same server (uvicorn, httptools) in a process of its own, asked in the same
 run by the same client over connections that are kept. Kennel verifies the signature, reads the
 payload and commits to SQLite with `synchronous = FULL` before it answers; the peer reads the body
 and answers. Afterwards every delivery that was answered must be in the database.
@@ -28,7 +28,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from litestar import Litestar, Request, post
 
 from kennel.builtin.forgejo import Forgejo, Gitea
@@ -213,7 +212,7 @@ def measured(kind: str, folder: Path, seconds: float) -> dict[str, Any]:
         assert server.stdout is not None
         assert server.stdin is not None
         port = int(server.stdout.readline())
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner() as runner:
             figures, answered = runner.run(measure(port, seconds))
         server.stdin.close()
         figures["cpu_ms_per_request"] = round(1000 * float(server.stdout.readline()) / answered, 3)
@@ -252,7 +251,7 @@ def run(seconds: float = SECONDS) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner() as runner:
             runner.run(serve_until_eof(sys.argv[1], Path(sys.argv[2])))
     else:
         print(json.dumps(run(), indent=2))

@@ -43,7 +43,8 @@ def listen_tcp(host: str, port: int) -> Listener:
     `host` "" or "::" is every address, IPv4 and IPv6.
     """
     family, address = _resolve(host, port)
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once (TCP_NODELAY) on connections of sockets that say that they are TCP
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

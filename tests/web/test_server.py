@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvloop
 from litestar import Litestar, Request, get
 
 from kennel.errors import ConfigError
@@ -113,22 +112,21 @@ async def test_an_error_inside_stops_it_too() -> None:
     await serving.ended()
 
 
-@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
-def test_works_under_uvloop(tmp_path: Path, unix: bool) -> None:
-    path = tmp_path / "x.sock"
+async def test_what_is_written_is_sent_at_once() -> None:
+    """Else an answer in two parts waits for the client's word that the first has come."""
+    listener = listen_tcp("127.0.0.1", 0)
+    options: list[int] = []
 
-    async def main() -> int:
-        listener = listen_unix(path) if unix else listen_tcp("127.0.0.1", 0)
-        transport = httpx.AsyncHTTPTransport(uds=str(path) if unix else None)
-        async with (
-            serve(APP, listener) as serving,
-            httpx.AsyncClient(transport=transport) as http,
-        ):
-            url = f"http://127.0.0.1:{serving.port or 80}/slow/0"
-            return (await http.get(url)).status_code
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(main()) == 200
+    async with await asyncio.start_server(note, sock=listener.socket):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        assert await reader.read() == b""
+        writer.close()
+    assert options == [1]
 
 
 async def test_a_socket_is_for_its_group_alone(tmp_path: Path) -> None:
