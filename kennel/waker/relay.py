@@ -122,26 +122,27 @@ class _Exchange:
             found = STATUS.fullmatch(first)
             if not found:
                 raise NoAnswer("the service does not speak HTTP/1.1")
-            status, rest = int(found[1]), await self._fields()
+            status, (fields, end) = int(found[1]), await self._fields()
             if status == SWITCHING and self.head.upgrades:
-                await self.caddy.send(first + rest)
+                await self.caddy.send(first + fields + end)
                 self.switched.set()
                 return
             if status == SWITCHING:
                 raise NoAnswer("the service made something else of the connection, unasked")
             if status >= 200:  # noqa: PLR2004  what is below is not the answer yet
-                await self.caddy.send(first + b"Connection: close\r\n" + rest)
+                # Last: a line after it that begins with a blank would be read as a part of it.
+                await self.caddy.send(first + fields + b"Connection: close\r\n" + end)
                 return
-            await self.caddy.send(first + rest)
+            await self.caddy.send(first + fields + end)
 
-    async def _fields(self) -> bytes:
-        """Return what follows the first line, up to and with the empty one."""
+    async def _fields(self) -> tuple[bytes, bytes]:
+        """Return what follows the first line, and the empty line after that."""
         fields = bytearray()
         while len(fields) <= LONGEST_HEAD:
             line = await self._line()
-            fields += line
             if line in (b"\r\n", b"\n"):
-                return bytes(fields)
+                return bytes(fields), line
+            fields += line
         raise NoAnswer("the head of the answer is too long")
 
     async def _line(self) -> bytes:

@@ -24,13 +24,15 @@ from kennel.web import Listener, listen_unix
 log = structlog.get_logger(__name__)
 
 LONGEST_HEAD = 32 * 1024
-"""Bytes of the head of a request, and of a body that are taken in before it can be sent on."""
+"""Bytes of the head of a request. Not much more of a body is taken in before it can be sent on."""
 SLOWEST_HEAD = 10.0
 """Seconds until a head must be complete. Caddy sends it at once."""
 MOST, MOST_OF_ONE = 2000, 1000
 """Requests at a time, in all and of one tenant."""
 RECORDED = 10.0
 """Seconds for which a visit is recorded: others in that time are not recorded again."""
+LAST_MOMENT = 0.01
+"""Seconds in which those are let in who came just before the socket was taken away."""
 GRACE = 3.0
 """Seconds that answers under way get when Kennel stops."""
 
@@ -86,6 +88,8 @@ class Waker:
     ) -> None:
         """Answer what is held, and give what is being answered a moment to end."""
         self._closing = True
+        await in_thread(self._socket.unlink, missing_ok=True)
+        await asyncio.sleep(LAST_MOMENT)  # who is being let in would be lost if it closed now
         self._server.close()
         await in_thread(self._listener.close)
         for wait in self._waits:
@@ -100,9 +104,8 @@ class Waker:
     # A request
 
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        many = len(self._visits) >= self._rooms.total + self._rooms.total // 2
-        if many or self._closing:
-            writer.transport.abort()  # no file, or no time, is left to be polite
+        if len(self._visits) >= self._rooms.total + self._rooms.total // 2:
+            writer.transport.abort()  # no file is left to be polite with
             return
         caddy = Line.of(reader, writer)
         visit = asyncio.create_task(self._visit(caddy))
