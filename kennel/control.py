@@ -20,7 +20,7 @@ from kennel.plugin.manager import Plugin, Plugins
 from kennel.reconcile import Providers, Reconciler
 from kennel.registry import Registry, full_name_of
 from kennel.settings import Settings
-from kennel.store import Store, builds, inbox, projects, tenants
+from kennel.store import Store, builds, departures, inbox, projects, tenants
 from kennel.sweep.sweeper import Sweeper
 
 
@@ -203,8 +203,7 @@ class Control:
                 raise Conflict(f"project {project.name} is being removed")
             tenant = Tenant(project.name, ref)
             known = tenants.find(db, tenant)
-            if known is not None and known.wanted and known.stopped:
-                raise Conflict(f"{tenant} is stopped: `kennel start` it first")
+            _refuse_what_waits(db, project, tenant, known)
             now = time.time()
             trusted = _is_trusted(db, tenant)
             tenants.seen(db, project_id=project.id, ref=ref, trusted=trusted, now=now)
@@ -280,6 +279,22 @@ def _refuse_value(key: str, reference: str | None) -> None:
             f'{key}: give a reference, "env:NAME", "file:/path" or "credential:name", and not the'
             " secret itself"
         ) from None
+
+
+def _refuse_what_waits(
+    db: Connection, project: Project, tenant: Tenant, known: TenantRecord | None
+) -> None:
+    """Refuse to build what was stopped, is closed, or comes from a fork nobody approved of."""
+    if known is not None and known.wanted:
+        if known.stopped:
+            raise Conflict(f"{tenant} is stopped: `kennel start` it first")
+        if known.head and not known.trusted and not known.approved:
+            by_hand = f"`kennel approve {tenant.project} {tenant.ref}`"
+            raise Conflict(f"{tenant} comes from a fork that nobody approved of: {by_hand}")
+        return
+    left = departures.find(db, project_id=project.id, ref=tenant.ref)
+    if left is not None and not left.reason and tenant.ref.kind is RefKind.PULL_REQUEST:
+        raise Conflict(f"{tenant} is closed: reopen it at the forge")
 
 
 def _is_trusted(db: Connection, tenant: Tenant) -> bool:

@@ -63,9 +63,10 @@ class Orders:
 
     async def _again(self, record: TenantRecord, build_id: int, **values: object) -> int:
         def change(db: Connection) -> None:
+            _still_there(db, record)
             if not builds.again(db, build_id, now=time.time()):
                 raise Conflict(f"build {build_id} is being deployed already")
-            tenants.change(db, record.id, active_at=time.time(), **values)
+            tenants.change(db, record.id, active_at=time.time(), **tenants.USED, **values)
 
         await self._write(change)
         return build_id
@@ -81,8 +82,10 @@ class Orders:
     async def start(self, order: views.Order) -> str:
         """Start what was stopped by hand, or sleeps."""
         record = await self._there(order)
-        change = partial(tenants.change, tenant_id=record.id, stopped=False, active_at=time.time())
-        await self._write(change)
+        now = time.time()
+        await self._write(
+            lambda db: tenants.change(db, record.id, stopped=False, active_at=now, **tenants.USED)
+        )
         return f"{record.tenant} starts"
 
     async def pin(self, order: views.PinOrder) -> str:
@@ -109,6 +112,7 @@ class Orders:
         commit = _chosen_commit(record, order.commit)
 
         def change(db: Connection) -> int | None:
+            _still_there(db, record)
             project = projects.by_name(db, record.tenant.project)
             return approve(
                 db, record, project.id, commit=commit, every=order.every, now=time.time()
@@ -116,7 +120,7 @@ class Orders:
 
         queued = await self._write(change)
         which = "every commit" if order.every else f"commit {commit[:12]}"
-        then = f": build {queued}" if queued else ", which is built already"
+        then = f": build {queued}" if queued else "; its head is built already"
         return f"{which} of {record.tenant} is approved{then}"
 
     # Removing.
@@ -135,30 +139,23 @@ class Orders:
 
     async def removals(self) -> list[views.Removal]:
         """Return what would be removed, and is held back because it is so much at once."""
+        return [_removal(record) for record in await self._held()]
+
+    async def _held(self) -> list[TenantRecord]:
         world = await self.reconciler.look()
-        return [
-            views.Removal(
-                project=one.record.tenant.project,
-                ref=str(one.record.tenant.ref),
-                environment=str(one.record.environment),
-                expired=one.record.wanted,
-            )
-            for one in world.wanted
-            if one.record.tenant in world.plan.held
-        ]
+        return [one.record for one in world.wanted if one.record.tenant in world.plan.held]
 
     async def allow_removals(self) -> list[views.Removal]:
         """Let everything go that is held back now. Return what that is."""
-        world = await self.reconciler.look()
-        held = [one.record for one in world.wanted if one.record.tenant in world.plan.held]
-        allowed = await self.removals()
+        held = await self._held()
 
-        def change(db: Connection) -> None:
-            for record in held:
+        def change(db: Connection) -> list[TenantRecord]:
+            same = [one for one in held if tenants.find(db, one.tenant) == one]
+            for record in same:
                 tenants.change(db, record.id, confirmed=True)
+            return same
 
-        await self._write(change)
-        return allowed
+        return [_removal(record) for record in await self._write(change)]
 
     # Finding.
 
@@ -185,6 +182,22 @@ class Orders:
             raise Conflict(f"{record.tenant} is stopped: `kennel start` it first")
         wanted = await self.reconciler.wanted()
         return record, next((one for one in wanted if one.record.id == record.id), None)
+
+
+def _still_there(db: Connection, record: TenantRecord) -> None:
+    """Refuse an order if the ref went, or was stopped, since it was looked at."""
+    now = tenants.find(db, record.tenant)
+    if now is None or not now.wanted or now.stopped != record.stopped:
+        raise Conflict(f"{record.tenant} has just changed: try again")
+
+
+def _removal(record: TenantRecord) -> views.Removal:
+    return views.Removal(
+        project=record.tenant.project,
+        ref=str(record.tenant.ref),
+        environment=str(record.environment),
+        expired=record.wanted,
+    )
 
 
 def live_build(wanted: Wanted | None) -> int | None:

@@ -261,7 +261,7 @@ def _memory_of(wanted: Wanted, allowed: Limits) -> int:
     services = [d.generation.service for d in wanted.live if d.generation]
     if not services and wanted.next and wanted.next.manifest:
         services = list(wanted.next.manifest.of_preview().services.values())
-    return sum(within(one.limits, allowed).memory_max or 0 for one in services)
+    return sum(one.limits.within(allowed).memory_max or 0 for one in services)
 
 
 def held_back(tenants: Sequence[Wanted], fates: Mapping[Tenant, Fate]) -> frozenset[Tenant]:
@@ -328,20 +328,6 @@ def steps_for(
         hung=hung,
         switch=elsewhere,
         wake=wakes,
-    )
-
-
-def within(asked: Limits, allowed: Limits) -> Limits:
-    """Return what a service asked for, as far as it is allowed."""
-
-    def least(one: int | None, other: int | None) -> int | None:
-        return other if one is None else one if other is None else min(one, other)
-
-    return replace(
-        allowed,
-        memory_max=least(asked.memory_max, allowed.memory_max),
-        cpu_weight=least(asked.cpu_weight, allowed.cpu_weight),
-        tasks_max=least(asked.tasks_max, allowed.tasks_max),
     )
 
 

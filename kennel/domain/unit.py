@@ -19,6 +19,18 @@ class Limits:
     cpu_weight: int | None = None
     tasks_max: int | None = None
 
+    def within(self, allowed: "Limits") -> "Limits":
+        """Return what is asked for here, as far as it is allowed."""
+
+        def least(one: int | None, other: int | None) -> int | None:
+            return other if one is None else one if other is None else min(one, other)
+
+        return Limits(
+            memory_max=least(self.memory_max, allowed.memory_max),
+            cpu_weight=least(self.cpu_weight, allowed.cpu_weight),
+            tasks_max=least(self.tasks_max, allowed.tasks_max),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:

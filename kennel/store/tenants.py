@@ -58,6 +58,8 @@ def known(db: Connection, tenant: Tenant) -> TenantRecord:
     raise NotFound(f"nothing is known of {tenant}: `kennel status {tenant.project}` lists its refs")
 
 
+USED = {"confirmed": False}
+"""What was ordered of a ref while nobody needed it, and does not hold for one that is used."""
 RETURNED = {"confirmed": False, "purged": False, "stopped": False, "approved": ""}
 """What was decided of a ref that was gone, and does not hold for one that is back."""
 
@@ -71,12 +73,12 @@ def seen(
     """
     departures.forget(db, project_id=project_id, ref=ref)
     mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
-    fresh: dict[str, object] = {"wanted": True, "trusted": trusted, "active_at": now}
+    fresh: dict[str, object] = {"wanted": True, "trusted": trusted, **USED, "active_at": now}
     if head:
         fresh["head"] = head
     if db.execute(sa.update(tenants).where(*mine, tenants.c.wanted).values(**fresh)).rowcount:
         return False
-    if not db.execute(sa.update(tenants).where(*mine).values(**fresh, **RETURNED)).rowcount:
+    if not db.execute(sa.update(tenants).where(*mine).values(**{**fresh, **RETURNED})).rowcount:
         environment = environment_of(ref).value
         row = {"project_id": project_id, "ref": ref.name, "environment": environment}
         db.execute(sa.insert(tenants).values(**row, created_at=now, **fresh))
@@ -86,7 +88,7 @@ def seen(
 def active(db: Connection, *, tenant_ids: Collection[int], now: float) -> None:
     """Note that people use refs."""
     chosen = tenants.c.id.in_(list(tenant_ids))
-    db.execute(sa.update(tenants).where(chosen).values(active_at=now))
+    db.execute(sa.update(tenants).where(chosen).values(active_at=now, **USED))
 
 
 def change(db: Connection, tenant_id: int, **values: object) -> None:

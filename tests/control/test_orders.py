@@ -201,3 +201,33 @@ async def test_nothing_is_held_back_where_little_goes(office: "Office", orders: 
     await office.live()
     assert await orders.removals() == []
     assert await orders.allow_removals() == []
+
+
+async def test_nobody_deploys_a_fork_or_what_is_closed_without_meaning_to(
+    office: "Office",
+) -> None:
+    await office.add()
+    await fork(office)
+    with pytest.raises(
+        Conflict, match="a fork that nobody approved of: `kennel approve shop pr-5`"
+    ):
+        await office.deploy("pr-5")
+
+    def close(db: sa.Connection) -> None:
+        project = projects.by_name(db, "shop")
+        tenants.gone(db, project_id=project.id, ref=PULL.ref, now=2.0)
+
+    await office.store.write(close)
+    with pytest.raises(Conflict, match="shop/pr-5 is closed: reopen it at the forge"):
+        await office.deploy("pr-5")
+
+
+async def test_what_is_used_again_does_not_go_with_what_was_allowed_to_go(
+    office: "Office",
+) -> None:
+    await office.add()
+    await fork(office)
+    record = await office.store.read(partial(tenants.known, tenant=PULL))
+    await office.store.write(lambda db: tenants.change(db, record.id, confirmed=True))
+    await office.store.write(partial(tenants.active, tenant_ids=[record.id], now=3.0))
+    assert not (await office.store.read(partial(tenants.known, tenant=PULL))).confirmed

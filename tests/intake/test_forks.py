@@ -190,8 +190,9 @@ class TestTheLabel:
     async def test_that_it_was_opened_once_lets_none_in_that_expired(self, desk: "Desk") -> None:
         await desk.take(fork(desk, "opened", ONE))
         await desk.take(fork(desk, "pushed", TWO, when=2))
-        expired = (await record(desk)).id
-        await desk.store.write(partial(tenants.expire, tenant_id=expired, now=9.0))
+        row = await record(desk)
+        expire = partial(tenants.expire, tenant_id=row.id, active_at=row.active_at, now=9.0)
+        await desk.store.write(expire)
         await desk.take(fork(desk, "opened", ONE, LABEL))
         assert await desk.builds() == []
 

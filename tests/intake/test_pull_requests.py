@@ -99,7 +99,9 @@ async def test_one_that_expired_and_is_reopened_at_the_same_commit_is_deployed_a
     await desk.take(told(desk, "opened", when=1))
     await desk.is_built()
     [record] = (await desk.tenants()).values()
-    await desk.store.write(lambda db: tenants.expire(db, record.id, now=time.time()))
+    await desk.store.write(
+        lambda db: tenants.expire(db, record.id, active_at=record.active_at, now=time.time())
+    )
     await is_forgotten(desk)
     await desk.take(told(desk, "closed", when=2))
     assert await desk.take(told(desk, "reopened", when=3)) == "build 2 of shop/pr-7"
@@ -110,7 +112,9 @@ async def test_one_that_expired_is_built_again_when_it_is_pushed_to(desk: "Desk"
     await desk.take(told(desk, "opened", when=1))
     await desk.is_built()
     [record] = (await desk.tenants()).values()
-    await desk.store.write(lambda db: tenants.expire(db, record.id, now=time.time()))
+    await desk.store.write(
+        lambda db: tenants.expire(db, record.id, active_at=record.active_at, now=time.time())
+    )
     said = await desk.take(told(desk, "pushed", ONE, when=1))
     assert said == "ignored: it is older than the end of pr-7"
     assert await desk.take(told(desk, "pushed", TWO, when=1)) == "build 2 of shop/pr-7"

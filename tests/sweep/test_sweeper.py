@@ -213,7 +213,9 @@ async def test_what_goes_by_order_is_not_asked_for_again(yard: Any) -> None:
 async def test_what_expired_comes_back_with_the_next_push(yard: Any) -> None:
     repository = await known(yard, "fix")
     row = (await yard.tenants())["shop/fix"]
-    await yard.store.write(partial(tenants.expire, tenant_id=row.id, now=9.0))
+    await yard.store.write(
+        partial(tenants.expire, tenant_id=row.id, active_at=row.active_at, now=9.0)
+    )
     assert await yard.told(3) == {}
     commit = repository.commit({"a": "3"})
     repository.push("HEAD:refs/heads/fix")
@@ -241,7 +243,9 @@ async def test_what_expired_stays_away_though_its_last_push_was_never_told_of(ya
     assert await yard.told() == {}
     row = (await yard.tenants())["shop/fix"]
     assert row == replace(before, head=commit)
-    await yard.store.write(partial(tenants.expire, tenant_id=row.id, now=9.0))
+    await yard.store.write(
+        partial(tenants.expire, tenant_id=row.id, active_at=row.active_at, now=9.0)
+    )
     assert await yard.told(2) == {}
 
 

@@ -116,11 +116,13 @@ def _asleep(close_delay: int) -> Json:
     """Return the proxy to what listens on a socket, and wakes services: Kennel itself.
 
     It is away for a moment when it is started anew. It has to hear of visitors who give up, which
-    Caddy does not tell everywhere where `flush_interval` is set.
+    Caddy does not tell everywhere where `flush_interval` is set. No connection to it is kept: each
+    may carry the words of another tenant's service.
     """
+    transport = {"protocol": "http", "keep_alive": {"enabled": False}}
     return {
         "match": [{"vars_regexp": {_var(UPSTREAM): {"pattern": "^unix/"}}}],
-        "handle": [_any_proxy(close_delay, AWAY)],
+        "handle": [{**_any_proxy(close_delay, AWAY), "transport": transport}],
     }
 
 
