@@ -209,7 +209,7 @@ async def test_nobody_deploys_a_fork_or_what_is_closed_without_meaning_to(
     await office.add()
     await fork(office)
     with pytest.raises(
-        Conflict, match="a fork that nobody approved of: `kennel approve shop pr-5`"
+        Conflict, match="nobody approved of: `kennel approve shop pr-5`"
     ):
         await office.deploy("pr-5")
 
