@@ -208,9 +208,7 @@ async def test_nobody_deploys_a_fork_or_what_is_closed_without_meaning_to(
 ) -> None:
     await office.add()
     await fork(office)
-    with pytest.raises(
-        Conflict, match="nobody approved of: `kennel approve shop pr-5`"
-    ):
+    with pytest.raises(Conflict, match="nobody approved of: `kennel approve shop pr-5`"):
         await office.deploy("pr-5")
 
     def close(db: sa.Connection) -> None:
