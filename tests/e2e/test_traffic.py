@@ -124,11 +124,14 @@ class Listener(Crowd):
     def _go_on(self) -> None:
         with (
             socket.create_connection(("127.0.0.1", self._port)) as sock,
-            websockets.sync.client.connect(f"ws://{self._host}", sock=sock) as connection,
+            # the service answers no pings: those of the client would end the connection
+            websockets.sync.client.connect(
+                f"ws://{self._host}", sock=sock, ping_interval=None
+            ) as connection,
         ):
             while not self._over.is_set():
                 try:
-                    connection.recv(timeout=5)
+                    connection.recv(timeout=15)
                 except (ConnectionClosed, TimeoutError) as error:
                     self.failed.append(repr(error))
                     return
