@@ -33,7 +33,7 @@ HALF = (".new", DOOMED)
 def sweep(places: Places) -> None:
     """Remove what only a running build needs: checkouts and keys. No build runs."""
     for folder in (places.checkouts, places.keys):
-        for path in folder.iterdir():
+        for path in _numbered(folder).values():  # other keys are in use by who asks for refs
             shutil.rmtree(path, ignore_errors=True)
 
 

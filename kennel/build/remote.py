@@ -1,6 +1,7 @@
 """Asks repositories which refs they have, without fetching anything."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
@@ -31,9 +32,14 @@ class Remote:
         self._programs = Programs(places.sweeps)
 
     async def prepare(self) -> None:
-        """End what an earlier Kennel left running."""
+        """End what an earlier Kennel left running, and remove the keys that it left."""
         await in_thread(self._places.prepare)
         await self._programs.sweep()
+        await in_thread(self._remove_keys)
+
+    def _remove_keys(self) -> None:
+        for folder in self._places.keys.glob("project-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def heads(self, project: Project, *, pulls: bool) -> Heads:
         """Return the branches of a project's repository, and its pull requests if `pulls`.

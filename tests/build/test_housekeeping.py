@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from kennel.build import has_outputs, housekeeping
 from kennel.build.git import mirror_ref
 from kennel.build.mirrors import remove
+from kennel.build.places import Places
+from kennel.build.remote import Remote
 from kennel.domain import Ref
 from kennel.store import projects, tenants
 from kennel.store.tables import builds as build_rows
@@ -192,6 +194,19 @@ async def test_what_is_half_gone_is_not_brought_back(
     assert not await has_outputs(workshop.places, build)
     link.symlink_to(target.with_name("gone"))
     assert not await has_outputs(workshop.places, build)
+
+
+async def test_each_removes_its_own_keys_at_the_start(tmp_path: Path) -> None:
+    """Builds and looks at repositories start side by side, and either may be using one."""
+    places = Places(tmp_path / "state", tmp_path / "run")
+    places.prepare()
+    for name in ("7", "project-7"):
+        (places.keys / name).mkdir()
+    housekeeping.sweep(places)
+    assert [path.name for path in places.keys.iterdir()] == ["project-7"]
+    (places.keys / "8").mkdir()
+    await Remote(places).prepare()
+    assert [path.name for path in places.keys.iterdir()] == ["8"]
 
 
 async def test_a_lock_that_a_killed_git_left_fails_no_build(
