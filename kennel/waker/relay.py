@@ -136,10 +136,16 @@ class _Exchange:
             await self.caddy.send(first + fields + end)
 
     async def _fields(self) -> tuple[bytes, bytes]:
-        """Return what follows the first line, and the empty line after that."""
+        """Return what follows the first line, and the empty line after that.
+
+        A line that begins with a blank would be read as a part of the one before it: no server
+        has a reason to send one any more (RFC 9112, 5.2).
+        """
         fields = bytearray()
         while len(fields) <= LONGEST_HEAD:
             line = await self._line()
+            if line.startswith((b" ", b"\t")):
+                raise NoAnswer("a header of the answer is folded")
             if line in (b"\r\n", b"\n"):
                 return bytes(fields), line
             fields += line
