@@ -192,7 +192,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             ports.forges,
             allow=settings.allow,
             changed=worker.wake,
-            gone=reconciler.wake,
+            gone=_all(reconciler.wake, worker.tidy_soon),
             registered=registry.load,
             label=settings.previews.approval_label,
             arrived=arrived,

@@ -29,6 +29,8 @@ from kennel.reconcile.visits import Visits
 from kennel.store import Store, snapshot, tenants
 
 log = structlog.get_logger(__name__)
+DISTANT = 60.0
+"""Seconds for which nobody waits until all is settled: a preview sleeps after days."""
 SOON = 5.0
 """Seconds until something that went wrong is tried again, where nothing is known of it."""
 
@@ -187,7 +189,7 @@ class Reconciler:
             plan = await self.run_pass()
             if self._settling:
                 await asyncio.wait([settling.task for settling in self._settling.values()])
-            elif plan.again_in is not None:
+            elif plan.again_in is not None and plan.again_in < DISTANT:
                 await asyncio.sleep(plan.again_in)
             elif plan.is_empty:
                 return
