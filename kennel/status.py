@@ -161,6 +161,7 @@ def _live(
         build=deployed.build,
         next_state=upcoming,
         since=deployed.since,
+        pinned=wanted.record.pinned,
     )
 
 
@@ -190,6 +191,7 @@ def _nothing_live(wanted: Wanted, build: Build | None, trouble: str) -> views.De
         build=build.id if build else None,
         next_state="",
         since=build.created_at if build else wanted.record.active_at,
+        pinned=wanted.record.pinned,
     )
 
 

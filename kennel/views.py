@@ -17,7 +17,8 @@ class Deployment(View, frozen=True):
     is one of: live, queued, building, starting, failing, failed, cancelled, waiting, removing,
     kept, asleep, stopped, scheduled.
     `why` says more where there is more to say. `commit` and `build` are what is live, or what is
-    on its way. `next_state` is that of a newer build of the ref, "" where there is none.
+    on its way. `next_state` is that of a newer build of the ref, "" where there is none. `pinned`:
+    it neither sleeps nor expires.
     """
 
     project: str
@@ -33,6 +34,7 @@ class Deployment(View, frozen=True):
     build: int | None
     next_state: str
     since: float
+    pinned: bool = False
 
 
 class Build(View, frozen=True):

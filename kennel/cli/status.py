@@ -74,7 +74,8 @@ def _order(d: Deployment) -> tuple[str, int, str, bool, str]:
 
 def _row(d: Deployment, now: float) -> Row:
     more = [url for url in d.urls if url != d.url]
-    remark = "\n".join([*_why(d), *(f"also at {url}" for url in more)])
+    pinned = ["pinned: it neither sleeps nor expires"] if d.pinned else []
+    remark = "\n".join([*_why(d), *pinned, *(f"also at {url}" for url in more)])
     return Row(
         (
             link(d.url),

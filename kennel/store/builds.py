@@ -27,6 +27,7 @@ HEAD = "0" * 40
 """The commit of a build that is to take whatever its ref points to when it starts."""
 
 UNDER_WAY = ("queued", "building")
+ON_ITS_WAY = (*UNDER_WAY, "built")
 _is_building = builds.c.state == "building"
 CALLED_OFF = "superseded by build "
 """How the reason begins of a build that waited to be live when a person wanted an earlier one."""
@@ -113,12 +114,12 @@ def queue(
     """Queue a commit and cancel what it supersedes. Return its id.
 
     Return None where nothing has to be done: the newest build of the ref that counts is of this
-    commit, and is on its way, was live, or was called off by a person. `again` builds it all the
-    same: the ref is back, or a person wants it.
+    commit, and is on its way; or it was live, or called off by a person, and the ref is served.
+    `again` builds it all the same: the ref is back, or a person wants it.
     """
     newest = _newest(db, project_id, ref)
     same = newest is not None and newest.commit == commit and newest.state != "failed"
-    if same and not again:
+    if same and not again and _is_served(db, project_id, ref):
         return None
     cancel_under_way(db, project_id, ref, reason=f"superseded by {commit[:12]}", now=now)
     values = {
@@ -140,6 +141,16 @@ def _newest(db: Connection, project_id: int, ref: Ref) -> Any:
     counts = sa.or_(builds.c.state != "cancelled", builds.c.reason.startswith(CALLED_OFF))
     query = sa.select(builds.c.id, builds.c.commit, builds.c.state).where(*mine, counts)
     return db.execute(query.order_by(builds.c.id.desc()).limit(1)).first()
+
+
+def _is_served(db: Connection, project_id: int, ref: Ref) -> bool:
+    """Return whether anything of a ref is live or on its way: what was before it left is not."""
+    mine = (tenants.c.project_id == project_id, tenants.c.ref == ref.name)
+    live = sa.exists().where(*mine, deployments.c.tenant_id == tenants.c.id)
+    coming = sa.exists().where(
+        builds.c.project_id == project_id, builds.c.ref == ref.name, builds.c.state.in_(ON_ITS_WAY)
+    )
+    return bool(db.scalar(sa.select(sa.or_(live, coming))))
 
 
 def cancel_under_way(

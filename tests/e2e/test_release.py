@@ -2,11 +2,8 @@
 
 import json
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
     from kennel.crashpoint import Place
     from kennel.testing.repository import Repository
     from kennel.testing.scene import Scene
+    from tests.e2e.conftest import Desk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,51 +31,7 @@ if sys.argv[1:2] == ["migrate"]:
 """
 
 
-class Desk:
-    """Where release commands report. They wait until they are told what to end with."""
-
-    def __init__(self) -> None:
-        self.reports: list[str] = []
-        self.status = 0
-        self.open = threading.Event()
-        self.open.set()
-        desk = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                desk.reports.append(self.path.removeprefix("/"))
-                desk.open.wait(60)
-                body = str(desk.status).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.open.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    with Desk() as desk:
-        yield desk
-
-
-def commit(repository: "Repository", desk: Desk, text: str, **release: Any) -> str:
+def commit(repository: "Repository", desk: "Desk", text: str, **release: Any) -> str:
     """Commit a version that says a text, with a release command that reports at a desk."""
     first, _, rest = SERVICE.replace('"one"', f'"{text}"').partition("\n")
     api = {**MANIFEST["services"]["api"], "environment": {"LEVEL": "info"}}
@@ -94,18 +48,18 @@ def migrations(scene: "Scene") -> list[str]:
 
 
 def test_it_runs_once_before_a_version_and_not_when_that_is_deployed_again(
-    scene: "Scene", desk: Desk
+    scene: "Scene", desk: "Desk"
 ) -> None:
     repository = scene.repository()
     commit(repository, desk, "one")
     repository.push()
     scene.live("one")
-    assert desk.reports == ["one/main/info/False"]
+    assert desk.of() == ["one/main/info/False"]
     desk.open.clear()
     commit(repository, desk, "two")
     with Crowd(scene.authority, scene.url("shop")) as crowd:
         repository.push()
-        scene.eventually(lambda: len(desk.reports) == 2, "the second one migrates")
+        scene.eventually(lambda: len(desk.of()) == 2, "the second one migrates")
         assert len(scene.services()) == 1, "nothing of the new version is started yet"
         assert scene.says("one")
         desk.open.set()
@@ -116,7 +70,7 @@ def test_it_runs_once_before_a_version_and_not_when_that_is_deployed_again(
     scene.live("one")
     scene.daemon.restart("shop", "main")
     scene.eventually(lambda: scene.daemon.build(1).state == "done", "it is deployed again")
-    assert desk.reports == ["one/main/info/False", "two/main/info/False"]
+    assert desk.of() == ["one/main/info/False", "two/main/info/False"]
     scene.settle()
 
 
@@ -125,7 +79,7 @@ def test_it_runs_once_before_a_version_and_not_when_that_is_deployed_again(
     [(7, 60, "release: exited with status 7"), (0, 1, "release: it took longer than 1 s")],
 )
 def test_one_that_does_not_end_well_changes_nothing(
-    scene: "Scene", desk: Desk, status: int, timeout: float, why: str
+    scene: "Scene", desk: "Desk", status: int, timeout: float, why: str
 ) -> None:
     repository = scene.repository()
     repository.push()
@@ -148,7 +102,7 @@ def test_one_that_does_not_end_well_changes_nothing(
     scene.settle()
 
 
-def test_a_kennel_that_is_killed_meanwhile_waits_for_its_end(scene: "Scene", desk: Desk) -> None:
+def test_a_kennel_that_is_killed_meanwhile_waits_for_its_end(scene: "Scene", desk: "Desk") -> None:
     repository = scene.repository()
     repository.push()
     scene.live("one")
@@ -160,20 +114,20 @@ def test_a_kennel_that_is_killed_meanwhile_waits_for_its_end(scene: "Scene", des
     assert bool(migrations(scene)) is scene.survives
     scene.start()
     if not scene.survives:
-        scene.eventually(lambda: len(desk.reports) == 2, "it is run again")
+        scene.eventually(lambda: len(desk.of()) == 2, "it is run again")
     scene.live("one")
     time.sleep(0.5)
     assert scene.state("shop") == "built"
     desk.open.set()
     scene.live("two")
-    assert len(desk.reports) == (1 if scene.survives else 2)
+    assert len(desk.of()) == (1 if scene.survives else 2)
     scene.settle()
 
 
 RELEASING: tuple["Place", ...] = ("release-ended", "released")
 
 
-def test_a_kennel_that_is_killed_after_its_end_knows_of_it(scene: "Scene", desk: Desk) -> None:
+def test_a_kennel_that_is_killed_after_its_end_knows_of_it(scene: "Scene", desk: "Desk") -> None:
     repository = scene.repository()
     repository.push()
     scene.live("one")
@@ -187,18 +141,18 @@ def test_a_kennel_that_is_killed_after_its_end_knows_of_it(scene: "Scene", desk:
         scene.start()
         scene.live(place)
         known = scene.survives or place == "released"
-        assert len(desk.reports) == (1 if known else 2)
+        assert len(desk.of()) == (1 if known else 2)
         scene.settle()
 
 
-def test_to_delete_the_ref_meanwhile_wins(scene: "Scene", desk: Desk) -> None:
+def test_to_delete_the_ref_meanwhile_wins(scene: "Scene", desk: "Desk") -> None:
     repository = scene.repository()
     repository.push()
     scene.live("one")
     desk.open.clear()
     commit(repository, desk, "two")
     repository.push("HEAD:refs/heads/change")
-    scene.eventually(lambda: desk.reports == ["two/change/info/False"], "it migrates")
+    scene.eventually(lambda: desk.of() == ["two/change/info/False"], "it migrates")
     repository.push(":refs/heads/change")
     scene.eventually(lambda: {d.ref for d in scene.daemon.status()} == {"main"}, "the ref is gone")
     assert not migrations(scene)
@@ -206,19 +160,19 @@ def test_to_delete_the_ref_meanwhile_wins(scene: "Scene", desk: Desk) -> None:
     scene.settle()
 
 
-def test_a_newer_push_waits_for_its_end(scene: "Scene", desk: Desk) -> None:
+def test_a_newer_push_waits_for_its_end(scene: "Scene", desk: "Desk") -> None:
     repository = scene.repository()
     desk.open.clear()
     commit(repository, desk, "one")
     repository.push()
-    scene.eventually(lambda: len(desk.reports) == 1, "it migrates")
+    scene.eventually(lambda: len(desk.of()) == 1, "it migrates")
     commit(repository, desk, "two")
     repository.push()
     scene.eventually(lambda: scene.state("shop") == "built", "the newer one is built")
     time.sleep(1.5)
-    assert desk.reports == ["one/main/info/False"]
+    assert desk.of() == ["one/main/info/False"]
     assert len(migrations(scene)) == 1
     desk.open.set()
     scene.live("two")
-    assert desk.reports == ["one/main/info/False", "two/main/info/False"]
+    assert desk.of() == ["one/main/info/False", "two/main/info/False"]
     scene.settle()

@@ -212,6 +212,20 @@ class TestTheQueue:
         assert await queue(store, shop, THREE) is None
         assert await queue(store, shop, TWO) is not None, "somebody went back to it"
 
+    async def test_what_was_live_before_the_ref_left_is_built_again(self, store: Store) -> None:
+        """The ref is back at another commit, and forced to what it was at once."""
+        shop = await add_project(store)
+        await queue(store, shop, ONE)
+        claimed = await claim(store)
+        assert claimed is not None
+        assert await make_built(store, claimed.build.id)
+        assert await store.write(partial(builds.done, build_id=claimed.build.id, now=5.0))
+        back = await queue(store, shop, TWO, again=True)
+        assert back is not None
+        superseded = partial(builds.cancelled, build_id=back, reason="superseded", now=6.0)
+        assert await store.write(superseded)
+        assert await queue(store, shop, ONE) is not None
+
     async def test_one_build_per_ref_at_a_time(self, store: Store) -> None:
         shop = await add_project(store)
         await queue(store, shop, ONE)

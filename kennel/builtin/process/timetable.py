@@ -1,6 +1,7 @@
 """Runs one unit at certain times."""
 
 import asyncio
+import logging
 import time
 
 from kennel.builtin.process.almanac import next_time
@@ -10,6 +11,7 @@ from kennel.domain import UnitState, UnitStatus
 from kennel.errors import ProviderError, Rejected
 from kennel.plugin.schedule import last_run
 
+log = logging.getLogger(__name__)
 NAP = 10.0
 """Seconds to sleep at most before looking at the clock, which may be set, or the lid closed."""
 SECOND = 0.5
@@ -46,6 +48,10 @@ class Timetable:
                 due = await next_time(self._stage.unit, after=max(time.time(), due + SECOND))
         except ProviderError as error:
             self.status = UnitStatus(state=UnitState.FAILED, reason=str(error))
+        except Exception as error:
+            log.exception("%s is not run any more", self._stage.unit.name)
+            reason = f"internal error: {type(error).__name__}"
+            self.status = UnitStatus(state=UnitState.FAILED, reason=reason)
 
     async def _perform(self) -> None:
         self.status = UnitStatus(state=UnitState.RUNNING)
