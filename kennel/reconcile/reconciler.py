@@ -239,7 +239,7 @@ class Reconciler:
         """
         tenant = wanted.record.tenant
         if current := self._settling.get(tenant):
-            if not _is_overtaken(current.steps, steps):
+            if not (_is_overtaken(current.steps, steps) or self._mends(tenant, steps)):
                 self._asked_again |= {tenant} if steps != current.steps else set()
             elif not current.task.cancelling():
                 current.task.cancel()
@@ -250,6 +250,17 @@ class Reconciler:
         self._settling[tenant] = Settling(steps, task)
         task.add_done_callback(partial(self._ended, tenant))
         return None
+
+    def _mends(self, tenant: Tenant, needed: Steps) -> bool:
+        """Return whether what is live is to be started now, while a release command runs.
+
+        That may take long, and nothing is lost when who waits for it is cut off.
+        """
+        build = needed.deploy
+        releases = build is not None and build.manifest is not None and build.manifest.release
+        if build is None or not releases or build.released_at is not None:
+            return False
+        return bool(needed.start) and not self._pause(tenant, needed)
 
     async def _attempt(self, wanted: Wanted, steps: Steps) -> None:
         tenant = wanted.record.tenant
@@ -322,4 +333,6 @@ def _is_overtaken(current: Steps, needed: Steps) -> bool:
         return not current.evict
     if needed.deploy is None:
         return current.deploy is not None
-    return needed.deploy != current.deploy and bool(current.deploy or current.start)
+    if current.deploy is None:
+        return bool(current.start)
+    return needed.deploy.id != current.deploy.id

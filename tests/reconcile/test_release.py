@@ -317,6 +317,57 @@ async def test_a_preview_without_its_service_has_it_all_the_same(
     assert script.envs[0]["KENNEL_URL"] == town.router.url("shop-pr-42.example.net")
 
 
+async def test_what_is_live_and_ends_meanwhile_is_started_again(
+    town: "Town", script: Script, eventually: "Eventually"
+) -> None:
+    await town.built(manifest())
+    await town.settle()
+    units = await town.units()
+    script.end.clear()
+    await town.built(manifest(), version=2)
+    await begun(town, script, eventually, 2)
+    for _ in range(2):
+        await town.supervisor.remove(min(units))
+
+        async def is_back() -> bool:
+            await town.reconciler.run_pass()
+            return units <= await town.units()
+
+        await eventually(is_back)
+    assert script.runs == 2, "the command is waited for, and not run again"
+    script.end.set()
+    await town.settle()
+    assert not units & await town.units()
+
+
+async def test_that_it_is_over_begins_nothing_anew(
+    town: "Town", script: Script, eventually: "Eventually"
+) -> None:
+    opened = asyncio.Event()
+
+    async def slow(unit: Unit, env: Env, say: Say) -> None:
+        if unit.key.name != "release":
+            await opened.wait()
+        await script(unit, env, say)
+
+    town.supervisor._program = slow
+    number = await town.built(manifest())
+    await town.reconciler.run_pass()
+    [settling] = town.reconciler._settling.values()
+
+    async def released() -> bool:
+        return (await town.build(number)).released_at is not None
+
+    await eventually(released)
+    for _ in range(3):
+        await town.reconciler.run_pass()
+        await asyncio.sleep(0.02)
+    assert not settling.task.cancelling()
+    opened.set()
+    await town.settle()
+    assert (await town.build(number)).state == "done"
+
+
 async def test_a_long_one_holds_up_nobody_else(
     town: "Town", script: Script, eventually: "Eventually"
 ) -> None:
