@@ -297,7 +297,7 @@ def steps_for(
     targets = wanted.targets_at_rest(policy.waker) if rests else wanted.targets
     elsewhere = bool(targets) and actual.live.get(tenant) != digest_of(targets)
     common = Steps(
-        close=routed and not targets and wanted.next is None,
+        close=routed and not targets and (wanted.next is None or rests),
         stop=tuple(
             g
             for g in wanted.generations
