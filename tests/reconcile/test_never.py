@@ -14,6 +14,7 @@ from kennel.domain import Env, Manifest, Ready, Ref, Service, Tenant, Unit
 from kennel.errors import Unavailable
 from kennel.lifecycle import Terms
 from kennel.store import Store, tenants
+from kennel.store.releases import can_bind
 from kennel.testing.memory_supervisor import Say
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Stranger:
 async def test_no_service_is_given_a_port_that_another_program_has(
     town: "Town", serving: "Serving"
 ) -> None:
-    first = town.reconciler._rules.ports.start
+    first = next(filter(can_bind, town.reconciler._rules.ports))
     async with Stranger(first) as stranger:
         await town.built(serving("api", "web"))
         await town.settle()
