@@ -136,7 +136,8 @@ def test_a_name_cannot_leave_its_place_in_the_path(daemon: Any, kennel: Any) -> 
 
 def test_builds(daemon: Any, kennel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 160.0)
-    failed = with_(BUILD, id=11, state="failed", reason="attribute 'api' missing", finished_at=None)
+    why = "attribute 'api' missing"
+    failed = with_(BUILD, id=11, state="failed", reason=why, built_at=None, finished_at=None)
     daemon.give("GET /api/builds", [BUILD, failed])
     assert kennel("builds", "shop", "main", "-n", "2").out.splitlines() == [
         "ID  PROJECT  REF   ENVIRONMENT  COMMIT   STATE   CREATED       TOOK",
