@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -296,7 +297,12 @@ class TestTheQueue:
 
 class TestGoingLive:
     async def live(
-        self, store: Store, commit: str = ONE, services: tuple[str, ...] = ("api",)
+        self,
+        store: Store,
+        commit: str = ONE,
+        services: tuple[str, ...] = ("api",),
+        *,
+        meanwhile: Callable[[int], Awaitable[object]] | None = None,
     ) -> tuple[int, list[Generation], bool]:
         listed = await store.read(projects.every)
         shop = listed[0] if listed else await add_project(store)
@@ -334,6 +340,8 @@ class TestGoingLive:
                 now=5.0,
             )
         )
+        if meanwhile:
+            await meanwhile(build)
         gone_live = await store.write(
             partial(
                 releases.go_live,
@@ -384,6 +392,19 @@ class TestGoingLive:
         assert again[0].retired_at is None
 
     async def test_a_cancelled_build_does_not_go_live(self, store: Store) -> None:
+        await self.live(store, ONE)
+        before = await store.read(partial(snapshot.wanted, host="here"))
+
+        async def cancel(build: int) -> None:
+            await store.write(partial(builds.cancelled, build_id=build, reason="", now=6.0))
+
+        build, _, live = await self.live(store, TWO, meanwhile=cancel)
+        assert not live
+        assert await state(store, build) == "cancelled"
+        [wanted] = await store.read(partial(snapshot.wanted, host="here"))
+        assert wanted.live == before[0].live
+
+    async def test_nothing_is_live_of_a_ref_that_is_gone(self, store: Store) -> None:
         await self.live(store, ONE)
         shop = (await store.read(projects.every))[0]
         await store.write(partial(tenants.gone, project_id=shop.id, ref=MAIN, now=7.0))
