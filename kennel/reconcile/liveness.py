@@ -49,7 +49,8 @@ class _Case:
         else:
             self.since = self.since if self.silent else now
             self.silent += 1
-        self.hangs = self.silent >= PATIENCE and (self.well or now - self.since >= start)
+        patient = not self.well or (trouble is not None and trouble.late)
+        self.hangs = self.silent >= PATIENCE and (not patient or now - self.since >= start)
 
 
 class Liveness:
@@ -57,7 +58,8 @@ class Liveness:
 
     Each is asked what it was asked before it became live: its ready path, else its port. What
     answers with an error is alive, and only shown. What does not answer at all hangs, after some
-    looks; but not before it has had its time to get ready, for it may have been started again.
+    looks; but not before it has had its time to get ready, for it may have been started again. Who
+    takes a request and is slow to answer may be busy, and has as much time as that, too.
 
     `every`: seconds between two looks. `changed` is called when there is something new to know.
     """

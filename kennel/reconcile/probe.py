@@ -24,10 +24,14 @@ OK, BAD = 200, 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What is wrong with a service, in words. `answers`: it has said so itself."""
+    """What is wrong with a service, in words.
+
+    `answers`: it has said so itself. `late`: it did not say anything in time; it may be busy.
+    """
 
     what: str
     answers: bool = False
+    late: bool = False
 
     def __str__(self) -> str:
         return self.what
@@ -47,7 +51,7 @@ async def look(at: Upstream, ready: Ready, *, host: str) -> Trouble | None:
             line, status = await _answer(reader)
             await _rest(reader)
     except TimeoutError:
-        return Trouble(what=f"{asked}: no answer within {TIMEOUT:g} s")
+        return Trouble(what=f"{asked}: no answer within {TIMEOUT:g} s", late=True)
     except (OSError, ValueError) as error:
         return Trouble(what=f"{asked}: {_plain(error, at)}")
     if status is None:

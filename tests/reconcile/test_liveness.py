@@ -254,10 +254,12 @@ async def test_what_is_being_started_is_waited_for_and_not_called_failing(
     [unit] = await watched.units()
     await watched.supervisor.remove(unit)
     watched.reconciler.wake()
-    for _ in range(6):  # a look that was under way may still tell of what was there before
+
+    async def is_waited_for() -> bool:
         watched.reconciler.wake()
-        await asyncio.sleep(0.1)
-    assert await ailing(watched) == ""
+        return bool(watched.reconciler._settling) and await ailing(watched) == ""
+
+    await eventually(is_waited_for)
     opened.set()
 
     async def is_back() -> bool:
