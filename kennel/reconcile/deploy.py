@@ -13,7 +13,7 @@ from typing import TypeAlias
 import structlog
 
 from kennel.crashpoint import reached
-from kennel.domain import Route, Target, Tenant
+from kennel.domain import Route, Service, Target, Tenant
 from kennel.domain.record import Build
 from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted, needs_start
@@ -72,14 +72,14 @@ class Deployer:
     async def _bring_up(self, wanted: Wanted, candidate: Candidate) -> None:
         """Start the units that do not run yet, wait until all are ready. Raises Rejected.
 
-        A unit that runs has not shown that it is ready, unless it is live: a Kennel that was
-        killed, or a build that was overtaken, may have started it a moment ago. What has a
-        schedule comes last: its predecessor keeps to the same times until all is live.
+        A unit that runs has not shown that it is ready, unless it is live, and was asked the same:
+        a Kennel that was killed, or a build that was overtaken, may have started it a moment ago.
+        What has a schedule comes last: its predecessor keeps to the same times until all is live.
         """
         running = await self._providers.supervisor.observe()
-        live = {d.generation.id for d in wanted.live if d.generation}
+        live = {d.generation.id: d.generation.service for d in wanted.live if d.generation}
         fresh = [g for g in candidate.generations if needs_start(running.get(g.unit))]
-        unproven = [g for g in candidate.generations if g in fresh or g.id not in live]
+        unproven = [g for g in candidate.generations if g in fresh or not _asks(live.get(g.id), g)]
         for timed in (False, True):
             for generation in (g for g in fresh if (g.service.schedule is not None) is timed):
                 await self._units.start(generation, candidate.environments[generation.key.name])
@@ -170,6 +170,11 @@ class Deployer:
         await self._store.write(
             partial(builds.failed, build_id=build.id, reason=reason, now=time.time())
         )
+
+
+def _asks(live: Service | None, generation: Generation) -> bool:
+    """Return whether what is live was asked whether it is ready as a generation is to be."""
+    return live is not None and live.ready == generation.service.ready
 
 
 async def _first_problem(waits: Sequence[asyncio.Task[str | None]]) -> None:

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -61,7 +61,9 @@ def claim(
 
     What listens gets a port of its own. One that is live, and whose tenant sleeps, is not awake
     before `go_live`. The rows are written before anything is started, so that whatever is started
-    is known. `is_free` tells whether a port can be bound. Raises Unavailable when no port is left.
+    is known. What a claim says of readiness is answered, and recorded by `go_live`: until then it
+    does not hold for what is live. `is_free` tells whether a port can be bound. Raises Unavailable
+    when no port is left.
     """
     found = []
     for wanted in claims:
@@ -89,7 +91,7 @@ def claim(
             }
             db.execute(sa.insert(generations).values(**row))
         one = db.execute(sa.select(generations).where(*mine)).one()
-        found.append(generation(one, tenant))
+        found.append(replace(generation(one, tenant), service=wanted.service))
     return found
 
 
@@ -138,6 +140,9 @@ def go_live(
     if not builds.done(db, build_id, now=now):
         return False
     rouse(db, [one.id for one in services])
+    for one in services:
+        spec = msgspec.to_builtins(one.service)
+        db.execute(sa.update(generations).where(generations.c.id == one.id).values(spec=spec))
     db.execute(sa.delete(deployments).where(deployments.c.tenant_id == tenant_id))
     common = {"tenant_id": tenant_id, "build_id": build_id, "host": host, "deployed_at": now}
     rows: list[dict[str, object]] = [

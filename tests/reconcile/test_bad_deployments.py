@@ -195,6 +195,67 @@ async def test_only_the_last_20_lines_are_told(town: "Town") -> None:
     assert [f"line {line:02}" for line in range(80, 100)] == re.findall(r"line \d\d", reason)
 
 
+async def path_of(town: "Town") -> str | None:
+    """Return what the only live service is asked for from now on."""
+    [one] = await town.reconciler.wanted()
+    paths = [d.generation.service.ready.path for d in one.live if d.generation]
+    return paths[0]
+
+
+async def test_another_ready_path_alone_holds_from_then_on_and_restarts_nothing(
+    town: "Town",
+) -> None:
+    await town.built(several("api"))
+    await town.settle()
+    units = await town.units()
+    api = Service(name="api", package="api", ready=Ready(path="/other", timeout=1.0))
+    number = await town.built(Manifest(services={"api": api}))
+    await town.settle()
+    assert (await town.build(number)).state == "done"
+    assert await town.units() == units
+    assert await path_of(town) == "/other"
+
+
+async def test_another_ready_path_that_does_not_answer_fails_and_stops_nothing(
+    town: "Town",
+) -> None:
+    await town.built(Manifest(services={"api": Service(name="api", package="api")}))
+    await town.settle()
+    units = await town.units()
+    for unit in units:
+        there = town.supervisor.host.units[unit]
+        assert there.task
+        there.task.cancel()
+        await asyncio.wait([there.task])
+        there.task = asyncio.create_task(sick(there.unit, there.env, print))
+    number = await town.built(several("api"))
+    await town.settle()
+    build = await town.build(number)
+    assert build.state == "failed"
+    assert "/health: status 500" in build.reason
+    assert await town.units() == units
+    assert await path_of(town) is None
+
+
+async def test_the_ready_path_of_a_bad_version_does_not_hold_for_what_is_live(
+    town: "Town",
+) -> None:
+    await town.built(several("api"))
+    await town.settle()
+    api = Service(name="api", package="api", ready=Ready(path="/other", timeout=1.0))
+    bad = several("bad").services
+    good = town.supervisor._program
+
+    async def mixed(unit: Unit, env: Env, say: Say) -> None:
+        await (exits_0 if unit.key.name == "bad" else good)(unit, env, say)
+
+    town.supervisor._program = mixed
+    number = await town.built(Manifest(services={"api": api, **bad}))
+    await town.settle()
+    assert (await town.build(number)).state == "failed"
+    assert await path_of(town) == "/health"
+
+
 # Deciding that it is enough.
 
 
