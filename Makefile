@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench docs
 BIN := .venv/bin
+# where scripts/setup puts the uv that some tests call
+export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -62,8 +63,16 @@ class HostScene(Scene):
             return {unit for (unit,) in store.execute("SELECT unit FROM generations")}
 
     def stop_everything(self) -> None:
-        """Stop the services, as the machine going down does."""
-        self.machine.box.run(["systemctl", "stop", "kennel.slice", "kennel-builds.slice"])
+        """Stop the services, as the machine going down does.
+
+        What starts at that moment calls a stop off: it is said again.
+        """
+        stop = ["systemctl", "stop", "kennel.slice", "kennel-builds.slice"]
+        for _ in range(20):
+            if self.machine.box.run(stop, check=False).returncode == 0:
+                return
+            time.sleep(0.1)
+        self.machine.box.run(stop)
 
 
 @contextmanager

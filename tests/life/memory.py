@@ -32,6 +32,7 @@ class MemoryScenery:
     """Memory, and a store that does everything in one order."""
 
     patience = 5.0
+    watched = False
 
     def __init__(self, model: Model, troubles: Troubles, ports: range) -> None:
         self.ports = ports

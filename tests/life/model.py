@@ -215,9 +215,9 @@ class Life:
     def is_seen_as(self, states: Collection[str], now: float) -> None:
         """Learn from what is seen of it when it was needed."""
         earliest, latest = self.used
-        if ASLEEP not in states and OVERDUE not in states and self.states(now) - {AWAKE, STOPPED}:
+        if set(states) == {AWAKE} and not self.pinned and self.preview:
             earliest = min(max(earliest, now - SLEEP_AFTER), latest)
-        elif AWAKE not in states and STOPPED not in states:
+        elif set(states) == {ASLEEP}:
             latest = max(min(latest, now - SLEEP_AFTER), earliest)
         self.used = (earliest, latest)
 

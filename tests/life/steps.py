@@ -231,13 +231,13 @@ class Steps:
 
     async def stop(self, draw: Draw) -> None:
         if one := self._one_that_is_there(draw, "stop"):
-            if await self._order(one, self.world.orders.stop):
+            if await self._order(one, self.world.orders.stop) and one.there:
                 one.stopped = True
             await self._then(draw)
 
     async def start(self, draw: Draw) -> None:
         if one := self._one_that_is_there(draw, "start"):
-            if await self._order(one, self.world.orders.start):
+            if await self._order(one, self.world.orders.start) and one.there:
                 one.stopped = False
                 one.is_used(self.world.clock.now)
             await self._then(draw)
@@ -268,7 +268,7 @@ class Steps:
             order = views.RollbackOrder(project=one.tenant.project, ref=str(one.tenant.ref))
             number = await self.world.order(self.world.orders.rollback(order))
             self._tell(f"  to build {number}")
-            if number is not None:
+            if number is not None and one.there:
                 commit = self.world.commits[number]
                 self.model.rolls_back(one, commit, under_way=under_way)
                 one.is_used(self.world.clock.now)
@@ -281,7 +281,9 @@ class Steps:
         every, withdraw = draw([(False, False), (True, False), (False, True)])
         self._tell(f"  every: {every}, withdraw: {withdraw}")
         order = views.ApproveOrder(**_named(one), every=every, withdraw=withdraw)
-        await self.world.order(self.world.orders.approve(order))
+        done = await self.world.order(self.world.orders.approve(order))
+        if done is None or not one.there:
+            return
         if withdraw:
             self.model.withdrawn(one)
         else:
@@ -322,7 +324,7 @@ class Steps:
     async def _again(self, one: Life, order: Callable[[views.Order], object]) -> None:
         number = await self.world.order(order(views.Order(**_named(one))))
         self._tell(f"  of build {number}")
-        if number is not None:
+        if number is not None and one.there:
             one.asks(self.world.commits[number])
             one.is_used(self.world.clock.now)
 

@@ -28,7 +28,9 @@ from tests.life.world import World
 T = TypeVar("T")
 SEED = os.environ.get("KENNEL_RANDOM_SEED")
 STORIES, LENGTH = (500 if SEED else 25), 40
-PORTS = range(30_000, 31_200)
+FIRST = 30_000 + os.getpid() % 20 * 130
+PORTS = range(FIRST, FIRST + 130)
+"""Tests that run beside these take others."""
 
 
 class Story(RuleBasedStateMachine):

@@ -46,9 +46,17 @@ from kennel.reconcile.variables import Fingerprint
 from kennel.residents import KnownResidents
 from kennel.settings import Settings, parse
 from kennel.store import Store, builds, inbox, tenants
-from kennel.testing.probe import PROBE
 from tests.life.forge import LABEL, Commit, Kind, Letter, MemoryForge, Telegraph
-from tests.life.model import EXPIRE_AFTER, SLEEP_AFTER, Broken, Life, Model, View
+from tests.life.model import (
+    AWAKE,
+    EXPIRE_AFTER,
+    SLEEP_AFTER,
+    WAKER,
+    Broken,
+    Life,
+    Model,
+    View,
+)
 from tests.life.providers import JudgedProvisioner, NotedRouter, NotedSupervisor, Troubles
 
 DRAIN = 5.0
@@ -74,6 +82,25 @@ approval_label = "{LABEL}"
 """
 
 
+PROGRAM = """
+import os, signal, socket, sys
+if sys.argv[1] == "fails": sys.exit(3)
+while "PORT" not in os.environ: signal.pause()
+server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+while True:
+    peer = server.accept()[0]
+    with peer:
+        try:
+            asked = peer.recv(65536).decode(errors="replace")
+            if asked.startswith("exit"): os._exit(int(asked.split()[1]))
+            text = os.environ["CONTENT"]
+            head = "HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d" % len(text)
+            if asked: peer.sendall((head + "\\r\\n\\r\\n" + text).encode())
+        except OSError: pass
+"""
+"""A service: it says what it is made of. In memory a coroutine plays it."""
+
+
 class Killed(BaseException):
     """Kennel was, here."""
 
@@ -96,10 +123,14 @@ class Clock:
 
 
 class Scenery(Protocol):
-    """What services run on, and how visitors come in. `patience`: seconds to get ready."""
+    """What services run on, and how visitors come in.
+
+    `patience`: seconds to get ready. `watched`: whether looking at a host counts as a visit.
+    """
 
     patience: float
     ports: range
+    watched: bool
     supervisor: NotedSupervisor
     router: NotedRouter
 
@@ -219,6 +250,9 @@ class World:
         self.dies_nowhere()
         self.killed = self.calm = False
         self.building.clear()
+        if not self.scenery.supervisor.survives:
+            for one in self.model.lives.values():
+                one.hurt = True
         await self.reconciler.stop()
         await self.scenery.crash()
         await self._start()
@@ -330,7 +364,7 @@ class World:
             name: Service(
                 name=name,
                 package=f"{name}-{made_of}",
-                args=("-c", PROBE, "fails" if name == sick else "serves"),
+                args=("-c", PROGRAM, "fails" if name == sick else "serves"),
                 environment={"CONTENT": f"{name} {made_of}"},
                 ready=Ready(timeout=0.1 if sick else self.scenery.patience),
                 port=name != "bot",
@@ -457,7 +491,8 @@ class World:
             self.model.held(self.listed, self.clock.now, sure=sure) for sure in (True, False)
         )
         if not certain <= held <= possible:
-            raise Broken(f"{held} are held back, and {certain} should be")
+            names = [sorted(map(str, group)) for group in (held, certain, possible)]
+            raise Broken("held back are {}; should be {}; may be {}".format(*names))
 
     async def _views(self) -> Mapping[Tenant, View]:
         """Return what there is of each tenant."""
@@ -470,6 +505,9 @@ class World:
             units.setdefault(unit.key.tenant, []).append(f"{text}{state}")
         for route in self.scenery.router.routes:
             got = {await self.scenery.sees(host) for host in route.hosts}
+            one = self.model.of(route.key.tenant)
+            if self.scenery.watched and WAKER not in got:
+                one.is_visited(sure=one.states(self.clock.now) == {AWAKE})
             seen = {(route.key.name, text) for text in got}
             sights.setdefault(route.key.tenant, set()).update(seen)
         for tenant in (await self.scenery.router.observe()).live.keys() - sights.keys():
@@ -511,6 +549,8 @@ class World:
             return await give
         except (Conflict, NotFound, ProviderError):
             return None
+        finally:
+            await self.look()  # it may have left while the order was given
 
     async def is_building(self, tenant: Tenant) -> bool:
         """Return whether anything is queued or building for a tenant."""
