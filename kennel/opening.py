@@ -27,6 +27,8 @@ async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitSt
         router=choose("router", settings.router, ports.routers),
         provisioners=ports.provisioners,
     )
+    for provisioner in providers.provisioners.values():
+        provisioner.use(providers.supervisor)
     for kind, one in in_use(providers, ports):
         await _open(stack, kind, one)
     return providers

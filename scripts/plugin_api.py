@@ -26,7 +26,7 @@ version.
 
 CHAPTERS = {
     "Hooks": ["kennel/plugin/hookspecs.py"],
-    "Providers": ["kennel/plugin/ports.py"],
+    "Providers": ["kennel/plugin/ports.py", "kennel/plugin/command.py"],
     "Settings": ["kennel/plugin/settings.py"],
     "Threads": ["kennel/plugin/threads.py"],
     "Errors": ["kennel/errors.py"],

@@ -1,5 +1,6 @@
 """All that a plugin may import from Kennel, besides `kennel.domain` and `kennel.errors`."""
 
+from kennel.plugin.command import Command, Order
 from kennel.plugin.hookspecs import hookimpl
 from kennel.plugin.ports import (
     Cache,
@@ -8,6 +9,7 @@ from kennel.plugin.ports import (
     Forge,
     Provider,
     Provisioner,
+    Resource,
     Router,
     RouterState,
     SecretSource,
@@ -18,13 +20,16 @@ from kennel.plugin.threads import in_thread
 
 __all__ = [
     "Cache",
+    "Command",
     "Delivery",
     "DnsProvider",
     "Forge",
+    "Order",
     "PluginConfig",
     "PluginSettings",
     "Provider",
     "Provisioner",
+    "Resource",
     "Router",
     "RouterState",
     "SecretReference",

@@ -13,7 +13,7 @@ else.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
@@ -30,6 +30,7 @@ from kennel.domain import (
     Unit,
     UnitStatus,
 )
+from kennel.plugin.command import Command, Order
 
 
 class Provider(ABC):
@@ -54,6 +55,20 @@ class Provider(ABC):
         """Return if all is well; else raise `Unavailable` or `Rejected` with the fix."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Something on a server that is marked as a tenant's.
+
+    `name`: what the server calls it. `size`: bytes; None where that cannot be told. `detail`: more
+    for people, such as "12 objects".
+    """
+
+    tenant: Tenant
+    name: str
+    size: int | None = None
+    detail: str = ""
+
+
 class Provisioner(Provider, ABC):
     """Gives each tenant a resource of its own, such as a database.
 
@@ -62,6 +77,16 @@ class Provisioner(Provider, ABC):
 
     variables: ClassVar[frozenset[str]]
     """The environment variables `ensure` answers with: always the same, always all of them."""
+
+    commands: ClassVar[Sequence[Command]] = ()
+    """What people may order: `kennel NAME COMMAND`, carried out by `command`."""
+
+    def use(self, supervisor: "Supervisor") -> None:
+        """Take note of what can run a unit for a tenant. Called once, before this is opened.
+
+        Such a unit is called by `names.unit`, with a name of the tenant's no service can have,
+        and is this provisioner's to observe, start again, and remove.
+        """
 
     @abstractmethod
     async def observe(self) -> set[Tenant]:
@@ -78,6 +103,24 @@ class Provisioner(Provider, ABC):
     @abstractmethod
     async def remove(self, tenant: Tenant) -> None:
         """Take the tenant's resource away with everything in it."""
+
+    async def lacking(self, tenants: Collection[Tenant]) -> set[Tenant]:
+        """Return those of these tenants whose resource is not there whole: they are ensured again.
+
+        Asked in every pass of all tenants that should have one, so it asks the server once.
+        """
+        return set(tenants) - await self.observe()
+
+    async def resources(self) -> Sequence[Resource]:
+        """Return everything `observe` knows of, with what people want to know of it."""
+        return [Resource(tenant=one, name=str(one)) for one in sorted(await self.observe())]
+
+    async def command(self, name: str, order: Order, tell: Callable[[str], None]) -> None:
+        """Carry out one of `commands`. `tell`: is given lines for the person who ordered it.
+
+        Raises `Rejected` with what would be right, `Unavailable`.
+        """
+        raise NotImplementedError(name, order, tell)
 
 
 class SecretSource(Provider, ABC):

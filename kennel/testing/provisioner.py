@@ -113,6 +113,30 @@ class ProvisionerContract(Contract):
         await provisioner.ensure(BOB, {})
         assert await provisioner.observe() >= {ADA, BOB}
 
+    async def test_whoever_has_nothing_lacks_it(self, provisioner: Provisioner) -> None:
+        assert await provisioner.lacking({ADA, BOB}) == {ADA, BOB}
+        await provisioner.ensure(ADA, {})
+        assert await provisioner.lacking({ADA, BOB}) == {BOB}
+        await provisioner.remove(ADA)
+        assert await provisioner.lacking({ADA}) == {ADA}
+        assert await provisioner.lacking(set()) == set()
+
+    async def test_resources_are_those_of_the_tenants_observed(
+        self, provisioner: Provisioner
+    ) -> None:
+        for tenant in (ADA, BOB):
+            await provisioner.ensure(tenant, {})
+        found = await provisioner.resources()
+        assert {one.tenant for one in found} == await provisioner.observe()
+        assert all(one.name and one.name.isprintable() for one in found)
+        assert all(one.size is None or one.size >= 0 for one in found)
+
+    async def test_commands_can_be_told_apart(self, provisioner: Provisioner) -> None:
+        called = [one.name for one in provisioner.commands]
+        assert len(set(called)) == len(called)
+        assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", name) for name in called)
+        assert all(one.help for one in provisioner.commands)
+
     async def test_ensure_may_be_repeated(self, provisioner: Provisioner) -> None:
         assert await provisioner.ensure(ADA, {}) == await provisioner.ensure(ADA, {})
 
