@@ -14,9 +14,9 @@ demo: ## Show Kennel at work here; EXIT=1: end by itself
 	@scripts/setup
 	@$(BIN)/kennel demo $(if $(EXIT),--exit) $(ARGS)
 
-test: ## Run all tests; ARGS="-k status" chooses
+test: ## Run all tests, two files at a time; ARGS="-k status" chooses
 	@scripts/setup --tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
 
 check: ## Check format, rules, types and who imports whom
 	@scripts/setup

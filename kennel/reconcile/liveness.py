@@ -116,7 +116,8 @@ class Liveness:
             for generation, host in _listening(one)
             if generation.unit not in but and _runs(units.get(generation.unit))
         ]
-        kept = {unit: case for unit, case in self._cases.items() if unit in but}
+        # what ended while it was looked at did not fail to answer; what hangs is started for that
+        kept = {unit: case for unit, case in self._cases.items() if unit in but and case.hangs}
         fresh = {g.unit: self._case(g.unit, units[g.unit].restarts) for g, _ in chosen}
         self._cases = {**kept, **fresh}
         if chosen:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
+import random
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -69,11 +71,17 @@ PATIENCE = 15.0
 """Seconds that anything may take before a test fails."""
 
 
+PORTS = range(10_000, 20_000)
+"""For servers of tests: below those of services, and of the kernel's for outgoing connections."""
+_upwards = itertools.cycle(random.sample(PORTS, len(PORTS)))
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nobody listens on, and that was not returned just now."""
+    for port in _upwards:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("a cycle has no end")
 
 
 def unit_of(
