@@ -65,8 +65,10 @@ class HostScene(Scene):
     def stop_everything(self) -> None:
         """Stop the services, as the machine going down does.
 
-        What starts at that moment calls a stop off: it is said again.
+        Timers first: they are in no slice, and would start their services again. What starts at
+        that moment calls a stop off: it is said again.
         """
+        self.machine.box.run(["systemctl", "stop", "kennel-*.timer"])
         stop = ["systemctl", "stop", "kennel.slice", "kennel-builds.slice"]
         for _ in range(20):
             if self.machine.box.run(stop, check=False).returncode == 0:
