@@ -1,20 +1,25 @@
-"""The scenery of a world of real parts: processes, a Caddy of Kennel's own, and the waker."""
+"""The scenery of a world of real parts: processes or units, Kennel's own Caddy, and the waker."""
 
 import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import httpx
 
 from kennel.builtin.caddy import CaddyRouter, Config
 from kennel.builtin.process import ProcessConfig, ProcessSupervisor
+from kennel.builtin.systemd import SystemdConfig, SystemdSupervisor
 from kennel.domain import Socket
+from kennel.plugin import Supervisor
 from kennel.plugin.settings import Host
 from kennel.residents import KnownResidents
 from kennel.settings import Settings
 from kennel.store import Store, tenants
+from kennel.testing.host import Box
 from kennel.testing.probe import eventually, free_port
 from kennel.waker import Waker
 from tests.life.model import WAKER, Model
@@ -23,15 +28,40 @@ from tests.life.providers import NotedRouter, NotedSupervisor, Troubles
 PERSON, CRAWLER = "curl/8.9.1", "Googlebot/2.1"
 """Who wakes whom they visit, and who does not."""
 
+MakeSupervisor: TypeAlias = Callable[[Host], Supervisor]
+
+
+def processes(host: Host) -> Supervisor:
+    """Return what runs services as processes: they end with Kennel, and the next one starts them."""
+    return ProcessSupervisor(
+        ProcessConfig(restart_delay=0.05, start_limit=3, stop_timeout=1.0), host
+    )
+
+
+def units_of(box: Box) -> MakeSupervisor:
+    """Return what makes a supervisor whose units are a box's: they go on without Kennel."""
+    config = SystemdConfig(
+        bus=box.bus,
+        journal=box.journal,
+        restart_delay=0.05,
+        start_limit=3,
+        stop_timeout=1.0,
+        firewall="off",
+    )
+    return lambda host: SystemdSupervisor(config, host)
+
 
 class RealScenery:
-    """Processes and Caddy. Both end with Kennel, and the next one starts them."""
+    """A real supervisor and a real Caddy. Caddy ends with Kennel, and the next one starts it."""
 
     patience = 20.0
     watched = True
 
-    def __init__(self, model: Model, troubles: Troubles, ports: range) -> None:
+    def __init__(
+        self, make_supervisor: MakeSupervisor, model: Model, troubles: Troubles, ports: range
+    ) -> None:
         self.ports = ports
+        self._make_supervisor = make_supervisor
         self._model, self._troubles = model, troubles
         self._web = free_port(), free_port()
         self._guests: set[asyncio.Task[str]] = set()
@@ -44,18 +74,19 @@ class RealScenery:
         self.router = NotedRouter(self._router, self._troubles, self._model)
         self._client = httpx.AsyncClient(trust_env=False, timeout=60.0)
 
-    async def _opened(self) -> tuple[ProcessSupervisor, CaddyRouter]:
+    async def _opened(self) -> tuple[Supervisor, CaddyRouter]:
         here = self._settings
         host = Host(state_dir=here.state_dir, run_dir=here.run_dir, domain=here.domains.ephemeral)
         http, https = self._web
         caddy = CaddyRouter(Config(http_port=http, https_port=https, tls="none"), host)
-        processes = ProcessConfig(restart_delay=0.05, start_limit=3, stop_timeout=1.0)
-        supervisor = ProcessSupervisor(processes, host)
+        supervisor = self._make_supervisor(host)
         await supervisor.__aenter__()
         await caddy.__aenter__()
         return supervisor, caddy
 
     async def close(self) -> None:
+        for unit in await self._supervisor.observe():
+            await self._supervisor.remove(unit)
         await self._shut()
         await self._client.aclose()
 

@@ -8,7 +8,6 @@ seconds: they take a build, ask what its ref points to, aim, and record what cam
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +45,7 @@ from kennel.reconcile.variables import Fingerprint
 from kennel.residents import KnownResidents
 from kennel.settings import Settings, parse
 from kennel.store import Store, builds, inbox, tenants
+from kennel.testing.repository import PYTHON
 from tests.life.forge import LABEL, Commit, Kind, Letter, MemoryForge, Telegraph
 from tests.life.model import (
     AWAKE,
@@ -388,7 +388,7 @@ class World:
             (roots / package).symlink_to(path)
         return Outputs(
             paths={package: str(path) for package, path in paths.items()},
-            programs=dict.fromkeys(manifest.services, sys.executable),
+            programs=dict.fromkeys(manifest.services, str(PYTHON)),
         )
 
     # Kennel at work.
