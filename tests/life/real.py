@@ -32,7 +32,7 @@ MakeSupervisor: TypeAlias = Callable[[Host], Supervisor]
 
 
 def processes(host: Host) -> Supervisor:
-    """Return what runs services as processes: they end with Kennel, and the next one starts them."""
+    """Return what runs services as processes: they end with Kennel, which starts them again."""
     return ProcessSupervisor(
         ProcessConfig(restart_delay=0.05, start_limit=3, stop_timeout=1.0), host
     )
