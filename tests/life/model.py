@@ -75,6 +75,7 @@ class Life:
     `used`: when it was needed last: not before, and not after. `live`: what may be live of it.
     `was_live`: what may have been, and `was_seen`: what was. `asked`: what is to be deployed,
     unless it is sick; `refused`: a provider said no since then, or a unit of it ended.
+    `visited`: since the last pass, for sure or maybe; `told`: that pass was to be told of a visit.
     `data`: whether it has any; `may_go`: whether Kennel may have begun to take it away; `doomed`:
     it had, and the ref came back. `knows`: the head at its latest news; `tried`: what was built.
     """
@@ -93,6 +94,7 @@ class Life:
     purged: bool = False
     used: tuple[float, float] = (0.0, 0.0)
     visited: bool | None = None
+    told: bool = False
     live: frozenset[Commit | None] = frozenset({None})
     was_live: set[str] = field(default_factory=set)
     was_seen: set[str] = field(default_factory=set)
@@ -199,6 +201,7 @@ class Life:
         self.visited = sure or bool(self.visited)
 
     def is_noted_as_visited(self, now: float) -> None:
+        self.told = self.visited is not None
         if self.visited is not None and self.there:
             noted = (now - GRAIN, now + GRAIN)
             earliest, latest = noted if self.visited else self.used
@@ -354,10 +357,12 @@ class Model:
                 one.may_go = True
 
     def sees_no_visits(self) -> None:
-        """A pass cannot tell who is visited: it may take all for visited."""
+        """A pass cannot tell who is visited: it may take all for visited, and the next is told."""
         for one in self.lives.values():
+            told = one.told
             one.is_visited(sure=False)
             one.is_noted_as_visited(self.now)
+            one.visited = False if told else None
         self._may_go()
 
     def lets_go(self, one: Life, now: float) -> None:

@@ -291,6 +291,7 @@ class World:
         await self.store.write(partial(inbox.add, new=[delivery]))
         position = self.forge.position(letter)
         one = self.model.of(letter.tenant)
+        await self._is_decided(one)
         self.model.hears(one, letter.event, again=again, position=position, now=self.clock.now)
         with contextlib.suppress(Killed):
             await self.intake.drain()
@@ -298,6 +299,13 @@ class World:
         if "error" in handled.outcome:
             raise Broken(f"{letter.text}: {handled.outcome}")
         await self.look()
+
+    async def _is_decided(self, one: Life) -> None:
+        """Wait while Kennel may be letting go of a ref: news of it come before that, or after."""
+        await self.look()
+        while one.there and one.may_go and one.tenant in self.reconciler._settling:
+            await asyncio.sleep(0)
+            await self.look()
 
     # What is built.
 
