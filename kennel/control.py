@@ -346,6 +346,9 @@ def _step_views(tenant: Tenant, steps: Steps) -> list[views.Step]:
         found.append(("expire", "nobody needed it for long"))
     if steps.sleep:
         found.append(("sleep", "nobody needs it, or it was stopped"))
+    found += [("provide", f"its resource {name} is lacking") for name in steps.provide]
+    if steps.renew:
+        found.append(("renew", "its resources are reached otherwise by now"))
     if steps.deploy:
         found.append(("deploy", f"build {steps.deploy.id} of {steps.deploy.commit[:12]} is built"))
     found += [("restart", f"{g.unit} does not answer any more") for g in steps.hung]

@@ -6,6 +6,8 @@ a build that is built     -                         deploy it
 unit a is live            no unit a                 start a
 unit a is live            unit a                    (none)
 unit a is live            unit a, and it hangs      stop a, then start it
+a resource of what is live  it is lacking           provide it
+what is live finds it     it is reached otherwise   renew: deploy what is live once more
 requests go to a          they go elsewhere         switch
 nobody needs unit a       requests go to a          sleep: they go to the waker
 it sleeps                 unit a, drained           rest: stop a, and keep its port
@@ -84,10 +86,24 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """A resource that a tenant may have.
+
+    `given`: the digest of how it is reached, "" where it is to be made again. `served`: of how
+    what is live reaches it.
+    """
+
+    resource: str
+    given: str = ""
+    served: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What should be of one tenant, as the store has it.
 
     `next`: the build that waits to be deployed. `hosts`: those of each service and site.
+    `resources`: what the live manifest lists. `provisions`: what there may be, listed or not.
     """
 
     record: TenantRecord
@@ -95,6 +111,14 @@ class Wanted:
     live: tuple[Deployed, ...] = ()
     generations: tuple[Generation, ...] = ()
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resources: frozenset[str] = frozenset()
+    provisions: tuple[Provision, ...] = ()
+
+    @property
+    def provided(self) -> Mapping[str, Provision]:
+        """Return what is recorded of each resource that the live manifest lists."""
+        recorded = {one.resource: one for one in self.provisions}
+        return {name: recorded.get(name, Provision(resource=name)) for name in self.resources}
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -112,7 +136,8 @@ class Actual:
     """What is. `routes`: the table in force, None when it is not the one that was published.
 
     `ailing`: units that run and do not answer as they should, with what is wrong. `hung`: those
-    among them that only a new start can help.
+    among them that only a new start can help. `lacking`: resources that are not there, or not
+    whole.
     """
 
     units: Mapping[str, UnitStatus] = field(default_factory=dict)
@@ -120,6 +145,7 @@ class Actual:
     hung: frozenset[str] = frozenset()
     live: Mapping[Tenant, str] = field(default_factory=dict)
     routes: frozenset[Route] | None = frozenset()
+    lacking: Mapping[Tenant, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +153,8 @@ class Steps:
     """What one tenant needs, in this order. `hung`: those of `start` that are stopped first."""
 
     expire: bool = False
+    provide: tuple[str, ...] = ()
+    renew: bool = False
     deploy: Build | None = None
     start: tuple[Generation, ...] = ()
     hung: tuple[Generation, ...] = ()
@@ -321,8 +349,11 @@ def steps_for(
     if wakes and upcoming:  # what comes is started instead: until then requests stay with the waker
         return replace(common, deploy=upcoming)
     hung = tuple(g for g in live.values() if g.unit in actual.hung)
+    provide = lacking_of(wanted, actual)
     return replace(
         common,
+        provide=provide,
+        renew=wanted.next is None and not provide and needs_renewal(wanted),
         deploy=upcoming,
         start=tuple(g for g in live.values() if g in hung or needs_start(actual.units.get(g.unit))),
         hung=hung,
@@ -334,6 +365,18 @@ def steps_for(
 def needs_start(status: UnitStatus | None) -> bool:
     """Return whether a unit that should run does not, and will not without help."""
     return status is None or status.state is UnitState.FAILED
+
+
+def lacking_of(wanted: Wanted, actual: Actual) -> tuple[str, ...]:
+    """Return the resources of what is live that have to be made, or were not made to the end."""
+    gone = actual.lacking.get(wanted.record.tenant, frozenset())
+    found = wanted.provided.items()
+    return tuple(sorted(name for name, one in found if name in gone or not one.given))
+
+
+def needs_renewal(wanted: Wanted) -> bool:
+    """Return whether resources are reached otherwise by now than what is live finds them."""
+    return any(one.given not in {"", one.served} for one in wanted.provided.values())
 
 
 def is_coming(generation: Generation, upcoming: Build | None, *, rests: bool) -> bool:

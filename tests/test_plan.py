@@ -16,6 +16,7 @@ from kennel.plan import (
     Deployed,
     Generation,
     Policy,
+    Provision,
     Steps,
     Wanted,
     make_plan,
@@ -91,6 +92,11 @@ ASLEEP = replace(OLD, retired_at=NOW - DRAIN)
 STOPPED = replace(
     SETTLED, record=replace(record(), stopped=True), live=(live(ASLEEP),), generations=(ASLEEP,)
 )
+PROVIDED = replace(
+    SETTLED,
+    resources=frozenset({"postgres"}),
+    provisions=(Provision(resource="postgres", given="a", served="a"),),
+)
 COMMAND = replace(generation(3), build=2, key=Key(ADA, RELEASE))
 
 
@@ -137,6 +143,49 @@ def test_nothing_is_done_where_all_is_well() -> None:
             replace(world(SETTLED), units={OLD.unit: FAILED}),
             Steps(start=(OLD,)),
             id="start what has failed for good",
+        ),
+        pytest.param(PROVIDED, world(PROVIDED), Steps(), id="leave what is provided alone"),
+        pytest.param(
+            PROVIDED,
+            replace(world(PROVIDED), lacking={ADA: frozenset({"postgres", "valkey"})}),
+            Steps(provide=("postgres",)),
+            id="provide what is lacking, and nothing that is not asked for",
+        ),
+        pytest.param(
+            replace(PROVIDED, provisions=()),
+            world(PROVIDED),
+            Steps(provide=("postgres",)),
+            id="provide what nobody recorded",
+        ),
+        pytest.param(
+            replace(PROVIDED, provisions=(Provision(resource="postgres", served="a"),)),
+            world(PROVIDED),
+            Steps(provide=("postgres",)),
+            id="provide what was cut off",
+        ),
+        pytest.param(
+            replace(PROVIDED, provisions=(Provision(resource="postgres", given="b", served="a"),)),
+            world(PROVIDED),
+            Steps(renew=True),
+            id="renew what does not find what it was given",
+        ),
+        pytest.param(
+            replace(
+                PROVIDED,
+                next=build(2),
+                provisions=(Provision(resource="postgres", given="b", served="a"),),
+            ),
+            world(PROVIDED),
+            Steps(deploy=build(2)),
+            id="renew nothing that is replaced anyway",
+        ),
+        pytest.param(
+            replace(
+                STOPPED, resources=PROVIDED.resources, provisions=(Provision(resource="postgres"),)
+            ),
+            replace(resting(STOPPED), lacking={ADA: frozenset({"postgres", "valkey"})}),
+            Steps(),
+            id="provide nothing to who rests",
         ),
         pytest.param(
             SETTLED,

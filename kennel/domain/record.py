@@ -57,7 +57,8 @@ class TenantRecord:
     `wanted`: False once it is gone from the forge. `confirmed`: a person ordered that it goes;
     `purged`: with its production data. `head`: the newest commit heard of. `approved`: the commit
     of an untrusted ref that may be built, "*" for every one. `labelled`: whether it has the label
-    that approves. `heard_at`: of when the newest news of it is, by the forge's clock.
+    that approves. `heard_at`: of when the newest news of it is, by the forge's clock. `seeded_at`:
+    when its seed command ended well.
     """
 
     id: int
@@ -75,6 +76,7 @@ class TenantRecord:
     approved: str = ""
     labelled: bool = False
     heard_at: float | None = None
+    seeded_at: float | None = None
 
     def may_build(self, commit: str) -> bool:
         """Return whether a commit of it may be built: trusted, or approved by a maintainer."""

@@ -13,7 +13,7 @@ from kennel.errors import Rejected
 from kennel.plan import Generation, Wanted
 from kennel.reconcile import variables
 from kennel.reconcile.providers import Providers, Rules
-from kennel.reconcile.units import Units
+from kennel.reconcile.provisioning import Provisioning
 from kennel.store import Store, hosts, projects, releases
 
 
@@ -43,13 +43,13 @@ class Preparer:
         providers: Providers,
         rules: Rules,
         fingerprint: variables.Fingerprint,
-        units: Units,
+        provisioning: Provisioning,
     ) -> None:
         self._store = store
         self._url = providers.router.url
         self._rules = rules
         self._fingerprint = fingerprint
-        self._units = units
+        self._provisioning = provisioning
 
     async def prepare(self, wanted: Wanted, build: Build) -> Candidate:
         """Provision, choose hosts and ports, and record every generation before it exists.
@@ -59,8 +59,7 @@ class Preparer:
         if build.manifest is None or build.outputs is None:
             raise Rejected("the build left no record of what it gave: build the commit again")
         manifest = manifest_of(wanted.record, build.manifest)
-        given = await self._units.given(wanted.record.tenant, manifest)
-        reached("resources-ensured")
+        given = await self._provisioning.given(wanted, manifest)
         reserved = await self._reserve(wanted, manifest)
         urls = {name: self._url(host) for name, host in _by_name(reserved).items()}
         around = variables.Surroundings.of(wanted.record, manifest, given=given, urls=urls)

@@ -19,6 +19,7 @@ from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted, needs_start
 from kennel.reconcile.candidate import Candidate, Preparer
 from kennel.reconcile.providers import Providers, Rules
+from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.ready import NotReady
 from kennel.reconcile.reasons import told, with_last_lines
 from kennel.reconcile.release import Releaser
@@ -45,6 +46,7 @@ class Deployer:
         fingerprint: Fingerprint,
         *,
         units: Units,
+        provisioning: Provisioning,
         publish: Publish,
     ) -> None:
         self._store = store
@@ -52,7 +54,7 @@ class Deployer:
         self._rules = rules
         self._units = units
         self._publish = publish
-        self._preparer = Preparer(store, providers, rules, fingerprint, units)
+        self._preparer = Preparer(store, providers, rules, fingerprint, provisioning)
         self._releaser = Releaser(store, self._preparer, fingerprint, units)
 
     async def deploy(self, wanted: Wanted, build: Build) -> None:

@@ -11,6 +11,7 @@ from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted
 from kennel.reconcile.candidate import manifest_of
 from kennel.reconcile.providers import Providers
+from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.ready import NotReady
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Surroundings
@@ -22,10 +23,13 @@ log = structlog.get_logger(__name__)
 class Healer:
     """Starts the generations that are live again, as they were."""
 
-    def __init__(self, store: Store, providers: Providers, units: Units) -> None:
+    def __init__(
+        self, store: Store, providers: Providers, units: Units, provisioning: Provisioning
+    ) -> None:
         self._store = store
         self._url = providers.router.url
         self._units = units
+        self._provisioning = provisioning
 
     async def restart(
         self,
@@ -54,7 +58,7 @@ class Healer:
         """Return what the services found when they became live. Raises ProviderError."""
         build = await self._store.read(partial(builds.get, build_id=wanted.live[0].build))
         manifest = manifest_of(wanted.record, build.manifest or Manifest())
-        given = await self._units.given(wanted.record.tenant, manifest)
+        given = await self._provisioning.given(wanted, manifest)
         urls = {name: self._url(held[-1]) for name, held in wanted.hosts.items()}
         return Surroundings.of(wanted.record, manifest, given=given, urls=urls)
 

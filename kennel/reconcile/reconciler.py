@@ -22,6 +22,7 @@ from kennel.plugin import RouterState
 from kennel.reconcile.backoff import Backoff
 from kennel.reconcile.liveness import Liveness
 from kennel.reconcile.providers import Providers, Rules
+from kennel.reconcile.resources import Resources
 from kennel.reconcile.settle import Settler
 from kennel.reconcile.table import Table
 from kennel.reconcile.variables import Fingerprint
@@ -96,6 +97,7 @@ class Reconciler:
         self._on_publish = on_publish
         self._on_evict = on_evict
         self._visits = Visits(store, providers.router, rules.policy)
+        self._resources = Resources(providers.provisioners, changed=self.wake)
         self._news = asyncio.Event()
         self._liveness = Liveness(rules, every=min(every, rules.look_every), changed=self.wake)
 
@@ -129,6 +131,7 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await self._liveness.stop()
+        await self._resources.stop()
 
     async def _pass_or_log(self) -> float:
         try:
@@ -151,6 +154,7 @@ class Reconciler:
         begun = time.perf_counter()
         await self._visits.note(await self.wanted())
         busy = set(self._settling)
+        await self._resources.look(await self.wanted())
         world = await self.look()
         self.world = world
         if self.passes == 0:
@@ -206,6 +210,7 @@ class Reconciler:
             routes=state.routes,
             ailing=self._liveness.ailing,
             hung=self._liveness.hung,
+            lacking=self._resources.lacking,
         )
         plan = make_plan(wanted, actual, self._rules.policy, now=time.time())
         return World(wanted=wanted, actual=actual, plan=plan)

@@ -1,11 +1,12 @@
 """Bring one tenant where it should be.
 
-    sleep -> start what is live and does not run -> deploy what is built -> close -> stop
+    sleep -> provide -> start what is live and does not run -> deploy what is built -> close -> stop
 
 Whatever is started was recorded before, and nothing is stopped before its successor answers. So
 this may be cut off at any point, and the next pass goes on from what it finds.
 """
 
+import asyncio
 import time
 from functools import partial
 
@@ -19,6 +20,7 @@ from kennel.plan import Steps, Wanted
 from kennel.reconcile.deploy import Deployer, Publish
 from kennel.reconcile.heal import Healer
 from kennel.reconcile.providers import Providers, Rules
+from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, releases, tenants
@@ -42,10 +44,18 @@ class Settler:
         self._store = store
         self._rules = rules
         self._providers = providers
-        self._units = Units(store, providers, rules, parallel)
-        self._healer = Healer(store, providers, self._units)
+        places = asyncio.Semaphore(parallel)
+        self._units = Units(store, providers, rules, places)
+        self._provisioning = Provisioning(store, providers.provisioners, fingerprint, places)
+        self._healer = Healer(store, providers, self._units, self._provisioning)
         self._deployer = Deployer(
-            store, providers, rules, fingerprint, units=self._units, publish=publish
+            store,
+            providers,
+            rules,
+            fingerprint,
+            units=self._units,
+            provisioning=self._provisioning,
+            publish=publish,
         )
 
     async def settle(self, wanted: Wanted, steps: Steps) -> None:
@@ -58,7 +68,8 @@ class Settler:
             return
         if steps.sleep:
             await self._lay_to_rest(wanted)
-        trouble = await self._healed(wanted, steps)
+        trouble = await self._provided(wanted, steps)
+        trouble = await self._healed(wanted, steps) or trouble
         if steps.deploy is not None:
             await self._deployer.deploy(wanted, steps.deploy)
             return  # it may have taken up again what was to be stopped, or healed
@@ -69,6 +80,21 @@ class Settler:
         await self._units.stop(steps.stop)
         if trouble is not None:
             raise trouble
+
+    async def _provided(self, wanted: Wanted, steps: Steps) -> ProviderError | None:
+        """Give what is live the resources it lacks. Return what went wrong.
+
+        That keeps nobody from starting what runs without, or from deploying what mends it.
+        """
+        try:
+            if steps.provide:
+                await self._provisioning.provide(wanted, steps.provide)
+            if steps.renew:
+                await self._provisioning.renew(wanted)
+        except ProviderError as error:
+            log.warning("cannot provide", tenant=str(wanted.record.tenant), reason=str(error))
+            return error
+        return None
 
     async def _healed(self, wanted: Wanted, steps: Steps) -> ProviderError | None:
         """Start what is live and does not run, send requests there. Return what went wrong.
@@ -120,11 +146,10 @@ class Settler:
         await self._providers.router.remove(tenant)
         reached("route-closed")
         await self._units.stop(wanted.generations)
-        for provisioner in self._providers.provisioners.values():
-            if not await self._is_gone(tenant):  # by now: stopping takes its time
-                log.info("is back: what it has stays", tenant=str(tenant))
-                return
-            await provisioner.remove(tenant)
+        # It may be back by now: stopping takes its time.
+        if not await self._provisioning.remove(wanted, partial(self._is_gone, tenant)):
+            log.info("is back: what it has stays", tenant=str(tenant))
+            return
         reached("resources-removed")
         if await self._store.write(partial(tenants.forget, tenant_id=wanted.record.id)):
             log.info("removed", tenant=str(tenant))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from kennel.crashpoint import reached
-from kennel.domain import Env, Manifest, Tenant, Unit, UnitState, UnitStatus, Upstream
+from kennel.domain import Env, Unit, UnitState, UnitStatus, Upstream
 from kennel.errors import Unavailable
 from kennel.plan import Generation
 from kennel.reconcile import probe, variables
@@ -37,22 +37,19 @@ class Lookout:
 
 
 class Units:
-    """Does to units what has to be done, for not more than `parallel` tenants at a time.
+    """Does to units what has to be done, for as many tenants at a time as there are `places`.
 
     Only the work counts, not waiting for what was started: who waits keeps nobody from working.
     """
 
-    def __init__(self, store: Store, providers: Providers, rules: Rules, parallel: int) -> None:
+    def __init__(
+        self, store: Store, providers: Providers, rules: Rules, places: asyncio.Semaphore
+    ) -> None:
         self._store = store
         self._providers = providers
         self._rules = rules
-        self._places = asyncio.Semaphore(parallel)
+        self._places = places
         self._lookout = Lookout(providers.supervisor.observe)
-
-    async def given(self, tenant: Tenant, manifest: Manifest) -> Env:
-        """Give the tenant its resources. Raises ProviderError."""
-        async with self._places:
-            return await variables.provisioned(tenant, manifest, self._providers.provisioners)
 
     async def start(self, generation: Generation, env: Env) -> None:
         """Start a generation that does not run. Raises ProviderError if it cannot be executed.

@@ -12,29 +12,8 @@ import structlog
 
 from kennel.domain import Env, Environment, Manifest, Secret, Service, Tenant, names
 from kennel.domain.record import Build, TenantRecord
-from kennel.errors import Rejected
-from kennel.plugin import Provisioner
 
 log = structlog.get_logger(__name__)
-
-
-async def provisioned(
-    tenant: Tenant, manifest: Manifest, provisioners: Mapping[str, Provisioner]
-) -> Env:
-    """Give the tenant the resources its manifest asks for; return how to reach them.
-
-    Raises Rejected for a resource that is not on, and whatever a provisioner raises.
-    """
-    env: dict[str, Secret] = {}
-    for name, options in sorted(manifest.resources.items()):
-        if name not in provisioners:
-            there = ", ".join(sorted(provisioners)) or "none"
-            raise Rejected(
-                f"resource {name!r} is not to be had here; there is: {there}."
-                f" An operator adds it with a [plugins.{name}] table in kennel.toml"
-            )
-        env |= await provisioners[name].ensure(tenant, options)
-    return env
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +103,10 @@ class Fingerprint:
                 "env": {name: secret.value for name, secret in env.items()},
             }
         )
+
+    def of_given(self, resource: str, env: Env) -> str:
+        """Return the digest of how a resource is reached."""
+        return self._digest({"resource": resource, "env": {n: s.value for n, s in env.items()}})
 
     def of_release(self, build: Build) -> str:
         """Return the digest of a build's release command: it is run once, whatever it finds."""

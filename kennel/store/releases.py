@@ -13,7 +13,7 @@ from kennel.domain import Key, Manifest, Route, Service, Target, Tenant, names
 from kennel.domain.route import Files, Upstream
 from kennel.errors import Unavailable
 from kennel.plan import Deployed, Generation
-from kennel.store import builds, hosts
+from kennel.store import builds, hosts, provisions
 from kennel.store.hosts import Host
 from kennel.store.tables import deployments, generations
 
@@ -156,6 +156,7 @@ def go_live(
     if rows:
         db.execute(sa.insert(deployments), rows)
     hosts.settle(db, tenant_id=tenant_id, wanted=wanted_hosts)
+    provisions.serve(db, tenant_id)
     _retire(db, tenant_id, now)
     return True
 

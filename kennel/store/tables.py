@@ -74,6 +74,7 @@ tenants = Table(
     # by the forge's clock, where it told: what is older came in late.
     Column("labelled", Boolean, nullable=False, server_default=false()),
     Column("heard_at", Float),
+    Column("seeded_at", Float),  # when its seed command ended well
     Column("created_at", Float, nullable=False),
     Column("active_at", Float, nullable=False),
     UniqueConstraint("project_id", "ref"),
@@ -157,6 +158,18 @@ hosts = Table(
     Column("name", String(63), nullable=False),
     Column("custom", Boolean, nullable=False),
     Index("ix_hosts_tenant_id", "tenant_id"),
+)
+
+provisions = Table(  # what a tenant may have; written before it is made, dropped once it is gone
+    "provisions",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("resource", String(63), primary_key=True),
+    Column("noted_at", Float, nullable=False),
+    # Keyed digests of how it is reached: as it was made last ("": to be made again), and as what
+    # is live finds it.
+    Column("given", String(64), nullable=False, server_default=""),
+    Column("served", String(64), nullable=False, server_default=""),
 )
 
 departures = Table(  # refs that left: what comes in late does not bring them back

@@ -11,7 +11,7 @@ from kennel.domain.record import TenantRecord
 from kennel.errors import NotFound
 from kennel.store import builds, departures
 from kennel.store.tables import builds as build_rows
-from kennel.store.tables import deployments, generations, hosts, projects, tenants
+from kennel.store.tables import deployments, generations, hosts, projects, provisions, tenants
 
 _selected = sa.select(tenants, projects.c.name.label("project")).join(
     projects, tenants.c.project_id == projects.c.id
@@ -36,6 +36,7 @@ def record(row: Row[Any]) -> TenantRecord:
         approved=row.approved,
         labelled=row.labelled,
         heard_at=row.heard_at,
+        seeded_at=row.seeded_at,
     )
 
 
@@ -154,7 +155,8 @@ def _has_anything(db: Connection, tenant_id: int, project_id: int, ref: Ref) -> 
         build_rows.c.built_at.is_not(None),
     )
     held = [
-        sa.select(t.c.tenant_id).where(t.c.tenant_id == tenant_id) for t in (generations, hosts)
+        sa.select(t.c.tenant_id).where(t.c.tenant_id == tenant_id)
+        for t in (generations, hosts, provisions)
     ]
     return any(db.execute(query.limit(1)).first() for query in (built, *held))
 
@@ -196,7 +198,7 @@ def forget(db: Connection, tenant_id: int) -> bool:
     row = db.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).first()
     if row is None or row.wanted:
         return False
-    for table in (deployments, generations, hosts):
+    for table in (deployments, generations, hosts, provisions):
         db.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
     db.execute(sa.delete(tenants).where(tenants.c.id == tenant_id))
     return True

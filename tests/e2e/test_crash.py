@@ -18,13 +18,21 @@ as_processes = pytest.mark.parametrize("still_scene", ["process"], indirect=True
 
 GOING: tuple[Place, ...] = ("route-closed", "resources-removed", "tenant-forgotten")
 """Places that only a ref that goes passes."""
+PROVIDING: tuple[Place, ...] = (
+    "resources-doubted",
+    "resources-provided",
+    "renewal-recorded",
+    "resource-removed",
+)
+"""Places that only a ref with resources passes: see tests/reconcile/test_resources.py."""
 STOPPING: tuple[Place, ...] = ("unit-stopped", "generations-dropped")
 """Places that whatever ends passes."""
 RESTING: tuple[Place, ...] = ("requests-to-waker", "rest-recorded")
 """Places that only a ref that falls asleep, or is stopped, passes."""
 RELEASING: tuple[Place, ...] = ("release-ended", "released")
 """Places that only a commit with a release command passes."""
-COMING = tuple(place for place in PLACES if place not in {*GOING, *STOPPING, *RESTING, *RELEASING})
+APART = {*GOING, *STOPPING, *RESTING, *RELEASING, *PROVIDING}
+COMING = tuple(place for place in PLACES if place not in APART)
 
 
 def refs(scene: "Scene") -> set[str]:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ class Town:
     parallel: int = 16
     terms: Terms = field(default_factory=Terms)
     memory_max: int | None = None
+    others: Sequence[MemoryProvisioner] = ()
     commits: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def restarted(self) -> "Town":
@@ -115,7 +116,7 @@ def make_reconciler(town: Town) -> Reconciler:
     providers = Providers(
         supervisor=town.supervisor,
         router=town.router,
-        provisioners={town.provisioner.name: town.provisioner},
+        provisioners={one.name: one for one in (town.provisioner, *town.others)},
     )
     rules = Rules(
         host="here",

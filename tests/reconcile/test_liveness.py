@@ -191,7 +191,7 @@ async def test_nothing_is_stopped_that_could_not_be_started_again(
     async def down(*_: object) -> Env:
         raise Unavailable("memory: the server is down")
 
-    monkeypatch.setattr("kennel.reconcile.variables.provisioned", down)
+    monkeypatch.setattr("kennel.reconcile.provisioning.Provisioning.given", down)
     await begins_to(moody, "hang", watched)
     async with asyncio.timeout(10):
         while SHOP not in watched.reconciler.troubles:

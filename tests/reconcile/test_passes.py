@@ -62,7 +62,7 @@ async def test_what_is_asked_for_during_an_attempt_that_fails_is_not_forgotten(
         monkeypatch.setattr(town.provisioner, "remove", remove)
         raise Unavailable("memory: the server went away")
 
-    await town.built(serving("api"), ref=PREVIEW)
+    await town.built(serving("api", resources=("memory",)), ref=PREVIEW)
     await town.settle()
     monkeypatch.setattr(town.provisioner, "remove", slow)
     await town.gone(ref=PREVIEW)
@@ -130,7 +130,7 @@ async def test_an_end_that_fails_is_not_tried_with_every_pass(
         tries += 1
         raise Rejected("memory: somebody else owns it")
 
-    await town.built(serving("api"), ref=PREVIEW)
+    await town.built(serving("api", resources=("memory",)), ref=PREVIEW)
     await town.settle()
     monkeypatch.setattr(town.provisioner, "remove", refuse)
     await town.gone(ref=PREVIEW)

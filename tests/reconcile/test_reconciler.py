@@ -268,7 +268,10 @@ async def test_a_resource_that_is_not_on_fails_the_build_and_says_so(
 
 
 async def test_a_bug_in_a_plugin_costs_one_tenant_only(
-    town: "Town", serving: "Serving", monkeypatch: pytest.MonkeyPatch
+    town: "Town",
+    serving: "Serving",
+    eventually: "Eventually",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def broken(tenant: Tenant, options: Mapping[str, object]) -> Env:
         raise KeyError(tenant)
@@ -277,8 +280,11 @@ async def test_a_bug_in_a_plugin_costs_one_tenant_only(
     await town.built(serving("api", resources=("memory",)))
     other = await town.built(serving("api"), project="other")
     await town.reconciler.run_pass()
-    await asyncio.sleep(0.5)
-    assert (await town.build(other)).state == "done"
+
+    async def is_live() -> bool:
+        return (await town.build(other)).state == "done" and bool(town.reconciler.troubles)
+
+    await eventually(is_live)
     assert town.reconciler.troubles == {SHOP: "internal error: KeyError"}
 
 
