@@ -29,11 +29,17 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture
-def host_scene(machine: Machine) -> Iterator[HostScene]:
-    """Give a place with a daemon that runs services as units of a real systemd."""
+def still_host_scene(machine: Machine) -> Iterator[HostScene]:
+    """Give a place whose daemon, not started yet, runs services as units of a real systemd."""
     with host_scenes(machine) as scene:
-        scene.start()
         yield scene
+
+
+@pytest.fixture
+def host_scene(still_host_scene: HostScene) -> HostScene:
+    """Give a place with a daemon that runs services as units of a real systemd."""
+    still_host_scene.start()
+    return still_host_scene
 
 
 SUPERVISORS = ["process", pytest.param("systemd", marks=pytest.mark.host)]
