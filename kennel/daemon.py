@@ -19,6 +19,7 @@ from kennel import __version__, premises, retention
 from kennel.build import Worker
 from kennel.build.places import Places
 from kennel.build.remote import Remote
+from kennel.catalogue import Catalogue
 from kennel.control import Control
 from kennel.crashpoint import reached
 from kennel.domain.delivery import NewDelivery
@@ -169,7 +170,8 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         registry = Registry(store, settings)
         await registry.load()
         plugins = Plugins.discover()
-        ports = plugins.ports(PluginSettings(settings.tables, settings.plugin_host))
+        said = PluginSettings(settings.tables, settings.plugin_host)
+        ports = plugins.ports(said)
         arrived = asyncio.Event()
         public = await stack.enter_async_context(
             _public(settings, store, registry, ports.forges, arrived=arrived.set)
@@ -185,7 +187,13 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(
             Waker(settings.waker_socket, residents, group=providers.router.group)
         )
-        worker = Worker(settings, store, ports.caches, on_built=reconciler.wake)
+        worker = Worker(
+            settings,
+            store,
+            ports.caches,
+            on_built=reconciler.wake,
+            check=Catalogue.of(ports, plugins, said).check,
+        )
         stack.push_async_callback(worker.stop)
         intake = Intake.of(
             store,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kennel.build import executable, manifest
 from kennel.build.devenv import Devenv
-from kennel.build.evaluation import Declared
+from kennel.build.evaluation import Check, Declared
 from kennel.build.git import Fetched, Git
 from kennel.build.job import Job
 from kennel.build.nix import Nix, Source
@@ -46,9 +46,9 @@ class Built:
 
 
 class Builder:
-    """Builds commits as kennel.toml says."""
+    """Builds commits as kennel.toml says. `check` refuses what cannot be deployed here."""
 
-    def __init__(self, settings: Settings, places: Places) -> None:
+    def __init__(self, settings: Settings, places: Places, check: Check) -> None:
         self._places = places
         self.programs = Programs(
             places.sessions,
@@ -56,7 +56,7 @@ class Builder:
             memory_max=settings.build.memory_max,
         )
         self.git = Git(places, self.programs)
-        self._nix = Nix(settings.build, places, self.programs)
+        self._nix = Nix(settings.build, places, self.programs, check)
         self._devenv = Devenv(settings.build.devenv, self.programs)
 
     async def fetch(self, job: Job) -> Fetched:

@@ -1,7 +1,9 @@
 """What evaluating a flake answers, and what is wrong with it."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 
@@ -45,15 +47,21 @@ class Declared:
     evaluation: Evaluation
 
 
-def declared(evaluation: Evaluation, known: Manifest | None) -> Declared | None:
+Check: TypeAlias = Callable[[Manifest], None]
+"""Raises ManifestError for a manifest that cannot be deployed here."""
+
+
+def declared(evaluation: Evaluation, known: Manifest | None, check: Check) -> Declared | None:
     """Return what an evaluation says to deploy: `known`, or its own output; None without any.
 
-    Raises ManifestError for a wrong declaration, and for packages that the flake does not have.
+    Raises ManifestError for a wrong declaration, for packages that the flake does not have, and
+    for what `check` refuses.
     """
     if known is None and not evaluation.declares:
         return None
     found = known or manifest.parse(bytes(evaluation.kennel))
     _check_packages(found, evaluation)
+    check(found)
     return Declared(found, evaluation)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from kennel.build.evaluation import Declared, Evaluation, declared
+from kennel.build.evaluation import Check, Declared, Evaluation, declared
 from kennel.build.job import Job
 from kennel.build.places import Places, shared, trust_owners
 from kennel.build.programs import Finished, Listener, Programs
@@ -47,12 +47,15 @@ class Source:
 
 
 class Nix:
-    """Runs Nix as kennel.toml says."""
+    """Runs Nix as kennel.toml says. `check` refuses what cannot be deployed here."""
 
-    def __init__(self, settings: BuildTable, places: Places, programs: Programs) -> None:
+    def __init__(
+        self, settings: BuildTable, places: Places, programs: Programs, check: Check
+    ) -> None:
         self._settings = settings
         self._places = places
         self._programs = programs
+        self._check = check
 
     async def build(
         self, job: Job, source: Source, known: Manifest | None = None
@@ -65,7 +68,7 @@ class Nix:
         is built; BuildError with Nix's words, and the end of the log of what failed.
         """
         link = await in_thread(shared, self._places.roots / str(job.build.id))
-        asked = _Asked(job, known)
+        asked = _Asked(job, known, self._check)
         words = ["nix-build", *self._options, "--out-link", str(link / "result")]
         done = await self._run(
             job,
@@ -176,8 +179,9 @@ class Nix:
 class _Asked:
     """Hears Nix out, and takes what the flake declares as soon as it is told."""
 
-    def __init__(self, job: Job, known: Manifest | None) -> None:
+    def __init__(self, job: Job, known: Manifest | None, check: Check) -> None:
         self.known = known
+        self._check = check
         self.mark = f"kennel-{secrets.token_hex(16)}"
         self.declared: Declared | None = None
         self.progress = Progress(self.mark)
@@ -196,7 +200,7 @@ class _Asked:
             evaluation = msgspec.json.decode(told, type=Evaluation)
         except msgspec.DecodeError as error:
             raise BuildError(f"what the flake declares cannot be read: {error}") from error
-        self.declared = declared(evaluation, self.known)
+        self.declared = declared(evaluation, self.known, self._check)
         if self.declared is None:
             return
         reached("manifest-read")

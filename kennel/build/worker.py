@@ -12,6 +12,7 @@ import structlog
 
 from kennel.build.aim import Over, aim
 from kennel.build.builder import Builder, Built
+from kennel.build.evaluation import Check
 from kennel.build.git import Fetched, RefGone
 from kennel.build.housekeeping import Housekeeping, sweep
 from kennel.build.job import Job
@@ -37,7 +38,8 @@ RECENT = 100
 class Worker:
     """Builds what is queued: `build.max_concurrent` commits side by side.
 
-    `on_built` is called when there is something new to deploy, or to take away.
+    `on_built` is called when there is something new to deploy, or to take away. `check` refuses
+    what a manifest asks for and cannot be had here.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Worker:
         caches: Mapping[str, Cache],
         on_built: Callable[[], None],
         *,
+        check: Check = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -55,7 +58,7 @@ class Worker:
         self._on_built = on_built
         self._clock = clock
         self._places = Places.of(settings)
-        self._builder = Builder(settings, self._places)
+        self._builder = Builder(settings, self._places, check)
         self._woken = asyncio.Event()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._projects: dict[int, str] = {}

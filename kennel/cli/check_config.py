@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kennel.builtin.systemd import nft
+from kennel.catalogue import Catalogue
 from kennel.cli import session
 from kennel.cli.outcome import Exit, Failure
 from kennel.errors import ConfigError
@@ -31,8 +32,9 @@ def check_config(
         here.config = file
     settings = here.settings
     wanted = PluginSettings(settings.tables, settings.plugin_host)
-    ports = Plugins.discover().ports(wanted)
-    lines = list(_described(settings, ports))
+    plugins = Plugins.discover()
+    ports = plugins.ports(wanted)
+    lines = [*_described(settings, ports), *_not_on(Catalogue.of(ports, plugins, wanted))]
     here.screen.pair("file".ljust(14), str(here.file or "(none: every default)"))
     for title, value in lines:
         here.screen.pair(title.ljust(14), value)
@@ -64,6 +66,12 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
         yield "warning", f"not on PATH here, and needed to build: {', '.join(missing)}"
     if _keeps_services_apart(settings) and nft.find() is None:
         yield "warning", "services reach each other's ports: nftables is not installed"
+
+
+def _not_on(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+    """Yield which resources are installed, and cannot be had as long as nobody says so."""
+    for name, package in sorted(catalogue.off.items()):
+        yield "not on", f"{package}: manifests may ask for it with [plugins.{name}]"
 
 
 def _keeps_services_apart(settings: Settings) -> bool:

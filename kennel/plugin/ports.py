@@ -88,6 +88,13 @@ class Provisioner(Provider, ABC):
         and is this provisioner's to observe, start again, and remove.
         """
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        """Return if `ensure` would take these options; else raise `Rejected`, as it would.
+
+        Asked when a commit is built, so that what is wrong is known before anything of it is
+        deployed. Does no I/O.
+        """
+
     @abstractmethod
     async def observe(self) -> set[Tenant]:
         """Return every tenant that has, in whole or in part, something marked as Kennel's."""

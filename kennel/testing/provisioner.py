@@ -349,10 +349,13 @@ class MemoryProvisioner(Provisioner):
         await self.check()
         return self.tenants
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        if options:
+            raise Rejected(f"{self.name}: unknown option {', '.join(options)}; there are none")
+
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
         await self.check()
-        if options:
-            raise Rejected(f"memory: unknown option {', '.join(options)}; there are none")
+        self.check_options(options)
         name = names.database(tenant)
         box = self.server.setdefault(name, Box(tenant))
         if box.tenant != tenant:

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from kennel.build import Worker
+from kennel.build.evaluation import Check
 from kennel.build.places import Places
 from kennel.domain import Ref, Tenant
 from kennel.domain.record import Build, Project
@@ -177,6 +178,7 @@ class Workshop:
     store: Store
     caches: Mapping[str, Cache] = field(default_factory=dict)
     built: int = 0
+    check: Check = field(default=lambda _: None)
 
     @property
     def places(self) -> Places:
@@ -186,7 +188,7 @@ class Workshop:
         def on_built() -> None:
             self.built += 1
 
-        return Worker(self.settings, self.store, self.caches, on_built)
+        return Worker(self.settings, self.store, self.caches, on_built, check=self.check)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Worker]:

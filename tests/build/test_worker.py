@@ -13,6 +13,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from sqlalchemy.exc import OperationalError
 
+from kennel.catalogue import Catalogue
 from kennel.errors import Unavailable
 from kennel.store import builds, tenants
 from kennel.testing.cache import MemoryCache
@@ -34,6 +35,19 @@ async def test_a_commit_is_built(workshop: Any, repository: Any, simple_flake: s
     kept = workshop.places.roots / str(build.id) / "secretspec.toml"
     assert kept.read_text() == "[secrets]\n"
     assert "=== built ===" in workshop.log(build.id)
+
+
+async def test_what_cannot_be_had_here_is_told_before_anything_is_built(
+    workshop: Any, repository: Any, flake: Flake
+) -> None:
+    workshop.check = Catalogue().check
+    packages = 'api = make "api" "echo never; exit 1";'
+    kennel = "{ services.api = { }; resources.postgres.extensions = [ ]; }"
+    commit = repository.commit({"flake.nix": flake(packages, kennel)})
+    build = await workshop.build(await workshop.project(str(repository.path)), commit)
+    assert build.state == "failed"
+    assert build.reason.startswith("resources.postgres: is not to be had here; there is: none")
+    assert "building" not in workshop.log(build.id)
 
 
 async def test_services_sites_and_what_arguments_refer_to(

@@ -51,14 +51,11 @@ class SqliteProvisioner(Provisioner):
     async def observe(self) -> set[Tenant]:
         return await self._call(self._tenants)
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        _read(options)
+
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
-        try:
-            read = msgspec.convert(options, SqliteOptions)
-        except msgspec.ValidationError as error:
-            raise Rejected(
-                f'resource sqlite: {error}; it takes journal = "wal" (default) or "delete"'
-            ) from error
-        file = await self._call(self._make, tenant, read)
+        file = await self._call(self._make, tenant, _read(options))
         return {"DATABASE_PATH": Secret(str(file))}
 
     async def remove(self, tenant: Tenant) -> None:
@@ -108,6 +105,16 @@ class SqliteProvisioner(Provisioner):
     def _folder_of(self, index: sqlite3.Connection, tenant: Tenant) -> Path | None:
         row = index.execute("SELECT folder FROM tenants WHERE tenant = ?", (str(tenant),))
         return next((self._folder / name for (name,) in row), None)
+
+
+def _read(options: Mapping[str, object]) -> SqliteOptions:
+    """Return what a commit says of its resource. Raises Rejected, with what is allowed."""
+    try:
+        return msgspec.convert(options, SqliteOptions)
+    except msgspec.ValidationError as error:
+        raise Rejected(
+            f'resource sqlite: {error}; it takes journal = "wal" (default) or "delete"'
+        ) from error
 
 
 def _make_file(folder: Path, options: SqliteOptions) -> Path:
