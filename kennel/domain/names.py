@@ -114,6 +114,24 @@ def database(tenant: Tenant) -> str:
     return _name(tenant, prefix="kennel_", separator="_")
 
 
+def database_beside(tenant: Tenant, what: str) -> str:
+    """Return the name of a database that is being made for a tenant, or was replaced: scrap.
+
+    `what`: `[a-z]+`. At most 63 bytes. No tenant's own database begins like it.
+    """
+    return _name(tenant, prefix=f"kennel-{what}_", separator="_")
+
+
+def snapshot(project: str, *, new: bool = False) -> str:
+    """Return the name of the database, and of its owner, that previews of a project start from.
+
+    `new`: of the one that is being made.
+    """
+    prefix = "kennel-snapshot-new_" if new else "kennel-snapshot_"
+    raw, slugs = (project,), (slug(project) or "x",)
+    return _joined(raw, slugs, prefix=prefix, separator="_", limit=LABEL_MAX)
+
+
 def bucket(tenant: Tenant) -> str:
     """Return the name of a tenant's bucket. At most 63 bytes of `[a-z0-9-]`."""
     return _name(tenant, prefix="kennel-")

@@ -19,12 +19,14 @@ WIDE = Tenant("p" * 39, Ref.branch("日本"))
 KINDS: dict[str, Callable[[Tenant], str]] = {
     "tenant": names.tenant,
     "database": names.database,
+    "database beside": lambda tenant: names.database_beside(tenant, "new"),
     "bucket": names.bucket,
     "unit": lambda tenant: names.unit(Key(tenant, "api"), GENERATION),
 }
 ALPHABETS = {
     "tenant": r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
     "database": r"kennel_[a-z0-9_-]{1,56}",
+    "database beside": r"kennel-new_[a-z0-9_-]{1,52}",
     "bucket": r"kennel-[a-z0-9-]{0,55}[a-z0-9]",
     "unit": r"kennel-[a-z0-9-]{0,142}[a-z0-9]",
 }
@@ -35,6 +37,7 @@ ALPHABETS = {
     [
         ("tenant", "shop--main", r"shop--feature-x--[a-z2-7]{10}"),
         ("database", "kennel_shop_main", r"kennel_shop_feature-x_[a-z2-7]{10}"),
+        ("database beside", "kennel-new_shop_main", r"kennel-new_shop_feature-x_[a-z2-7]{10}"),
         ("bucket", "kennel-shop--main", r"kennel-shop--feature-x--[a-z2-7]{10}"),
         (
             "unit",
@@ -54,6 +57,7 @@ def test_names_never_change(kind: str) -> None:
     assert {
         "tenant": "shop--feature-x--ndvvxpibbc",
         "database": "kennel_shop_feature-x_ndvvxpibbc",
+        "database beside": "kennel-new_shop_feature-x_ndvvxpibbc",
         "bucket": "kennel-shop--feature-x--ndvvxpibbc",
         "unit": f"kennel-shop--feature-x--api--{GENERATION}--UNIT",
     }[kind].replace("UNIT", names.short_hash(("shop", "feature/x", "api", GENERATION))) == KINDS[
@@ -269,3 +273,14 @@ def test_primary(services: tuple[str, ...], sites: tuple[str, ...], primary: str
         sites={name: Site(name=name, package=name) for name in sites},
     )
     assert names.primary_of("shop", manifest) == primary
+
+
+def test_snapshots_have_names_that_fit_and_that_nobody_else_has() -> None:
+    made = [
+        names.snapshot(project, new=new)
+        for project in ("shop", "p" * 39, "new_shop", "new-shop", "Shop")
+        for new in (False, True)
+    ]
+    assert made[:2] == ["kennel-snapshot_shop", "kennel-snapshot-new_shop"]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"kennel-snapshot(-new)?_[a-z0-9_-]{1,43}", name) for name in made)

@@ -1,21 +1,45 @@
 """A PostgreSQL database for every tenant.
 
-This version registers the plugin and offers nothing yet: turning it on is refused.
+[plugins.postgres]
+socket_dir = "/run/postgresql"
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 
-from kennel.errors import ConfigError
+from psycopg.conninfo import make_conninfo
+
 from kennel.plugin import PluginSettings, Provisioner, hookimpl
+from kennel.plugin.settings import Host, read_secret
+from kennel_postgres.config import PostgresConfig
+from kennel_postgres.keys import Keys
+from kennel_postgres.provisioner import PostgresProvisioner
+from kennel_postgres.server import Server
+
+__all__ = ["PostgresConfig", "PostgresProvisioner", "kennel_provisioners", "provisioner"]
 
 
 @hookimpl
 def kennel_provisioners(settings: PluginSettings) -> Iterable[Provisioner]:
-    """Refuse to be turned on. Raises ConfigError where there is a table `[plugins.postgres]`."""
-    if "postgres" in settings.names:
-        raise ConfigError(
-            f"kennel-postgres {version('kennel-postgres')} has no provisioner yet:"
-            " remove [plugins.postgres]"
-        )
-    return ()
+    """Offer the provisioner where there is a table `[plugins.postgres]`. Raises ConfigError."""
+    config = settings.read("postgres", PostgresConfig)
+    return [] if config is None else [provisioner(config, settings.host)]
+
+
+def provisioner(config: PostgresConfig, host: Host) -> PostgresProvisioner:
+    """Return the provisioner that these settings describe. Raises ConfigError."""
+    keys = Keys(config.key_file or host.state_dir / "postgres" / "key")
+    return PostgresProvisioner(config, _server(config), keys)
+
+
+def _server(config: PostgresConfig) -> Server:
+    if config.url is not None:
+        where = "[plugins.postgres] url"
+        return Server(read_secret(config.url, where=where).value, where="url")
+    conninfo = make_conninfo(
+        "",
+        host=str(config.socket_dir),
+        port=config.port,
+        dbname=config.database,
+        user=config.user,
+    )
+    return Server(conninfo, where="socket_dir")
