@@ -90,6 +90,14 @@ class Control:
         """Return what the next pass would do."""
         world = await self.reconciler.look()
         steps = [view for t, s in world.plan.steps.items() for view in _step_views(t, s)]
+        steps += [
+            views.Step(tenant=str(tenant), step=step, why=why)
+            for step, tenants, why in (
+                ("hold", world.plan.held, "`kennel removals` lists what is held, and lets it go"),
+                ("wait", world.plan.waiting, status.NO_ROOM),
+            )
+            for tenant in sorted(tenants)
+        ]
         if world.plan.publish:
             hosts = sum(len(route.hosts) for route in world.plan.routes)
             why = f"the router does not have the table of {hosts} hosts"

@@ -18,6 +18,8 @@ UNDER_WAY = {"queued", "building", "built"}
 """States of a build that show by themselves what a ref waits for."""
 NEWLINE = "\n"
 
+NO_ROOM = "no room: all previews together may use no more memory (previews.memory_max)"
+
 AT_REST = {Fate.ASLEEP: "asleep", Fate.STOPPED: "stopped"}
 """How a service reads whose tenant rests."""
 
@@ -92,7 +94,7 @@ def _waits(wanted: Wanted, build: Build | None, plan: Plan, label: str) -> str:
             " `kennel removals --allow` lets them go"
         )
     if record.tenant in plan.waiting:
-        return "no room: all previews together may use no more memory (previews.memory_max)"
+        return NO_ROOM
     if needs_approval(wanted, build):
         return waits_for(record, label)
     newest_live = max((one.build for one in wanted.live), default=0)

@@ -261,6 +261,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ('[services]\nports = "1000-2000"', "[services] ports: '1000-2000' is no range between"),
         ('[services]\nports = "2000-70000"', "[services] ports: '2000-70000' is no range between"),
         ("[services]\ncpu_weight = 0", "[services] cpu_weight: must be a whole number >= 1"),
+        (
+            "[environments.previw]\nmemory_max = 1",
+            "[environments]: unknown key 'previw'; its keys are: prod, staging, dev, preview",
+        ),
+        (
+            '[environments.preview]\nsleep_after = "1 hour"',
+            '[environments.preview] sleep_after: must be written like "30m" or "7d"',
+        ),
         ("[projects]\nshop = 1", "[projects] shop: must be a table, not a whole number"),
         ("[projects.a]\n[projects.shop]\nx = 1", "[projects.shop]: unknown key 'x'; its keys are"),
         ("[projects.My_Shop]", "[projects.My_Shop]: a project is called by 1 to 39 of a-z, 0-9 an"),

@@ -11,11 +11,14 @@ from kennel.builtin.systemd import nft
 from kennel.catalogue import Catalogue
 from kennel.cli import session
 from kennel.cli.outcome import Exit, Failure
+from kennel.cli.words import approximately
+from kennel.domain import Environment
 from kennel.errors import ConfigError
 from kennel.plugin.manager import Plugins, Ports, choose
 from kennel.plugin.settings import PluginSettings, read_secret
 from kennel.prerequisites import missing_programs
-from kennel.settings import ProjectTable, Settings
+from kennel.settings import EnvironmentTable, ProjectTable, Settings, seconds
+from kennel.terms import SLEEP_AFTER
 
 SYSTEMD = "systemd"
 
@@ -49,6 +52,7 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
     yield "control", str(settings.control_socket)
     yield "web", f"http://{settings.web.host}:{settings.web.port}"
     yield "previews at", f"*.{settings.domains.ephemeral}"
+    yield "idle previews", _idleness(settings)
     yield "webhooks", _webhook_secret(settings.webhook_secret_file)
     yield "supervisor", choose("supervisor", settings.supervisor, ports.supervisors).name
     yield "router", choose("router", settings.router, ports.routers).name
@@ -72,6 +76,18 @@ def _not_on(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """Yield which resources are installed, and cannot be had as long as nobody says so."""
     for name, package in sorted(catalogue.off.items()):
         yield "not on", f"{package}: manifests may ask for it with [plugins.{name}]"
+
+
+def _idleness(settings: Settings) -> str:
+    """Return when previews sleep and go, as people say it."""
+    table = settings.environments.get(Environment.PREVIEW, EnvironmentTable())
+    sleep = SLEEP_AFTER if table.sleep_after is None else table.sleep_after
+    return f"{_after('sleep', sleep)}, {_after('go', settings.previews.expire_after)}"
+
+
+def _after(what: str, span: float | str) -> str:
+    length = seconds(span)
+    return f"never {what}" if length is None else f"{what} after {approximately(length)}"
 
 
 def _keeps_services_apart(settings: Settings) -> bool:

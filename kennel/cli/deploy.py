@@ -84,7 +84,7 @@ def _watched(daemon: Daemon, screen: Screen, build: Build) -> Build:
             return build
         else:
             with _spinner(screen, PHASES.get(build.state, build.state)):
-                build = _changed(daemon, build)
+                build = _changed(daemon, screen, build)
             continue
         build = daemon.build(build.id)
 
@@ -94,17 +94,32 @@ def arrive(daemon: Daemon, screen: Screen, build: Build) -> Build:
     screen.note(f"build {build.id}: {build.project}/{build.ref} at {short(build.commit)}", "bold")
     while build.state not in FINAL:
         with _spinner(screen, PHASES.get(build.state, build.state)):
-            build = _changed(daemon, build)
+            build = _changed(daemon, screen, build)
     return build
 
 
-def _changed(daemon: Daemon, build: Build) -> Build:
-    """Return the build once its state is another."""
-    now = build
+def _changed(daemon: Daemon, screen: Screen, build: Build) -> Build:
+    """Return the build once its state is another. Say what it waits for, if for a person."""
+    now, told = build, ""
     while now.state == build.state:
         time.sleep(EVERY)
         now = daemon.build(build.id)
+        if now.state == "built" and (why := _waits_for(daemon, now)) != told:
+            told = why
+            screen.note(f"it waits: {why}" if why else PHASES["built"], "yellow")
     return now
+
+
+def _waits_for(daemon: Daemon, build: Build) -> str:
+    """Return why what was built is not started yet, "" if it is being started."""
+    return next(
+        (
+            one.why
+            for one in daemon.status(build.project)
+            if one.ref == build.ref and "waiting" in {one.state, one.next_state}
+        ),
+        "",
+    )
 
 
 def _spinner(screen: Screen, text: str) -> AbstractContextManager[object]:

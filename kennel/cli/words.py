@@ -14,10 +14,12 @@ def age(then: float, now: float) -> str:
     seconds = max(0, int(now - then))
     if seconds <= 1:
         return "just now"
-    return f"{_rounded(seconds)} ago"
+    return f"{approximately(seconds)} ago"
 
 
-def _rounded(seconds: int) -> str:
+def approximately(seconds: float) -> str:
+    """Return a duration in its largest unit: `12 seconds`, `3 hours`, `30 days`."""
+    seconds = int(seconds)
     for unit, size in _UNITS:
         if seconds >= size:
             return _counted(seconds // size, unit)

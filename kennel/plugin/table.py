@@ -25,6 +25,9 @@ WORDS = {
 }
 """What msgspec calls a type, and what people do."""
 
+PLACE = re.compile(r"(.*?) - at (`key` in )?`\$(.*)`")
+"""What msgspec says, and of what: `… - at `$.web.port``, `… - at `key` in `$.environments``."""
+
 STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 """One step of msgspec's `$.projects[...].domains[0]`; `[...]` stands for any key of a table."""
 
@@ -38,9 +41,13 @@ def read_table(raw: object, shape: type[S], *, file: str, table: str = "") -> S:
     try:
         return msgspec.convert(raw, shape, strict=True, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        what, _, place = str(error).partition(" - at `$")
-        steps = _steps(place.rstrip("`"))
+        said = PLACE.fullmatch(str(error))
+        what, of_key, place = said.groups() if said else (str(error), None, "")
+        steps = _steps(place)
         at = _Place(table, _resolve(raw, shape, steps), inspect.type_info(shape))
+        if of_key:
+            [unknown, *_] = [key for key in _at(raw, at.steps) if str(key) not in at.names]
+            what = f"Object contains unknown field `{unknown}`"
         # Not `from error`: its message may hold what was given.
         raise ConfigError(f"{file}: {_explain(what, at)}") from None
 
@@ -127,17 +134,23 @@ class _Place:
         return kind
 
     @property
-    def keys(self) -> str:
+    def names(self) -> list[str]:
+        """Return the keys that there may be."""
         kind = _plain(self.wanted)
-        if not isinstance(kind, inspect.StructType):
-            return ""
-        return ", ".join(field.encode_name for field in kind.fields) or "(none)"
+        if isinstance(kind, inspect.DictType) and isinstance(kind.key_type, inspect.EnumType):
+            return [str(one.value) for one in kind.key_type.cls]
+        return [f.encode_name for f in kind.fields] if isinstance(kind, inspect.StructType) else []
+
+    @property
+    def keys(self) -> str:
+        return ", ".join(self.names) or "(none)"
 
     @property
     def examples(self) -> list[object]:
-        kind = _not_none(self.wanted)
-        extra = kind.extra_json_schema if isinstance(kind, inspect.Metadata) else None
-        return list((extra or {}).get("examples", []))
+        kind = self.wanted
+        ways = kind.types if isinstance(kind, inspect.UnionType) else [kind]
+        noted = [one.extra_json_schema or {} for one in ways if isinstance(one, inspect.Metadata)]
+        return [example for one in noted for example in one.get("examples", [])]
 
 
 def _not_none(kind: inspect.Type | None) -> inspect.Type | None:

@@ -89,6 +89,7 @@ def test_a_preview_for_which_there_is_no_room_waits_says_so_and_gets_it(
     scene.eventually(lambda: scene.state("shop", "second") == "built", "the second is built")
     scene.eventually(lambda: "memory" in scene.status("shop", "second")[0].why, "it says why")
     assert len(scene.services()) == 2
+    assert ["wait", "shop/second"] in [[s.step, s.tenant] for s in scene.daemon.plan()]
     scene.end()
     is_idle_since(scene, time.time() - 3600, ["first"])
     scene.start()
