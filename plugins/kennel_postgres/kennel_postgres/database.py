@@ -110,7 +110,7 @@ async def shut_out(session: Session, name: str) -> None:
 
 
 async def _allow(session: Session, name: str, *, whether: bool) -> None:
-    allow = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    allow = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {} CONNECTION LIMIT -1")
     await session.run(allow.format(Identifier(name), whether))
 
 

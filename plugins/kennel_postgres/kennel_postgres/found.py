@@ -23,7 +23,7 @@ SELECT coalesce(d.datname, r.rolname)::text,
        d.oid IS NOT NULL,
        shobj_description(d.oid, 'pg_database'),
        coalesce(pg_get_userbyid(d.datdba)::text, ''),
-       coalesce(d.datallowconn, false) AND NOT EXISTS (
+       coalesce(d.datallowconn AND d.datconnlimit = -1, false) AND NOT EXISTS (
            SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS given
            WHERE given.grantee = 0
        )
