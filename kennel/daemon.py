@@ -20,11 +20,13 @@ from kennel.build import Worker
 from kennel.build.places import Places
 from kennel.build.remote import Remote
 from kennel.catalogue import Catalogue
+from kennel.commands import Commands
 from kennel.control import Control
 from kennel.crashpoint import reached
 from kennel.domain.delivery import NewDelivery
 from kennel.errors import KennelError
 from kennel.intake import Intake
+from kennel.inventory import Inventory
 from kennel.notify import notify, watchdog_seconds
 from kennel.opening import in_use, opened
 from kennel.orders import Orders
@@ -305,9 +307,20 @@ async def _public(
 @contextlib.asynccontextmanager
 async def _controlled(parts: Parts) -> AsyncIterator[Serving]:
     """Answer the command line on the control socket."""
-    app = create_control_app(_control(parts), _orders(parts), Sweeps(parts.sweeper))
-    async with serve(app, listen_unix(parts.settings.control_socket)) as server:
-        yield server
+    provisioners = parts.providers.provisioners
+    commands = Commands(store=parts.store, reconciler=parts.reconciler, provisioners=provisioners)
+    app = create_control_app(
+        _control(parts),
+        _orders(parts),
+        Sweeps(parts.sweeper),
+        Inventory(store=parts.store, provisioners=provisioners),
+        commands,
+    )
+    try:
+        async with serve(app, listen_unix(parts.settings.control_socket)) as server:
+            yield server
+    finally:
+        await commands.stop()
 
 
 def _control(parts: Parts) -> Control:

@@ -175,6 +175,68 @@ class Step(View, frozen=True):
     why: str
 
 
+class Resource(View, frozen=True):
+    """A line of `kennel resources`: something that is on a server.
+
+    `resource`: as manifests call it; `name`: as the server does. `size`: bytes; None: it cannot be
+    told. `orphan`: Kennel knows of no such ref.
+    """
+
+    project: str
+    ref: str
+    resource: str
+    name: str
+    size: int | None
+    detail: str
+    orphan: bool
+
+
+class Resources(View, frozen=True):
+    """What there is, and why it is not known of others. `unreachable`: resource → why."""
+
+    resources: list[Resource]
+    unreachable: dict[str, str]
+
+
+class Command(View, frozen=True):
+    """A command of a provisioner: `kennel RESOURCE NAME PROJECT [REF] [ARGUMENT]`.
+
+    `ref`: whether it is about one ref. `argument`: what a further word is called; None: there is
+    none. `warning`: what it does that cannot be undone; it has to be confirmed then.
+    """
+
+    resource: str
+    name: str
+    help: str
+    ref: bool
+    argument: str | None
+    warning: str | None
+
+
+class CommandOrder(View, frozen=True, forbid_unknown_fields=True):
+    """A command of a provisioner that is given. `confirmed`: the person knows the warning."""
+
+    resource: str
+    command: str
+    project: str
+    ref: str | None = None
+    argument: str | None = None
+    confirmed: bool = False
+
+
+class Told(View, frozen=True):
+    """A line that a command tells; the last one is `over`, with the `problem` if it failed."""
+
+    line: str = ""
+    problem: str = ""
+    over: bool = False
+
+
+def line(view: View) -> bytes:
+    """Return a view as a line of a stream."""
+    return msgspec.json.encode(view) + b"\n"
+
+
 class Delivery(View, frozen=True):
     """A webhook that came in, and what became of it."""
 

@@ -13,6 +13,7 @@ import typer
 from kennel.cli import (
     builds,
     check_config,
+    commands,
     deliveries,
     demo,
     deploy,
@@ -21,6 +22,7 @@ from kennel.cli import (
     plugins,
     projects,
     refs,
+    resources,
     serve,
     status,
     sweep,
@@ -35,6 +37,7 @@ EPILOG = f"\b\nExit status:\n{STATUSES}"
 
 app = typer.Typer(
     name="kennel",
+    cls=commands.Commands,
     help="Push a branch, get a running copy of it.",
     epilog=EPILOG,
     add_completion=False,
@@ -92,6 +95,7 @@ app.command()(refs.approve)
 app.command()(refs.purge)
 app.command()(refs.removals)
 app.command()(sweep.sweep)
+app.command()(resources.resources)
 app.command()(plan.plan)
 app.command()(deliveries.deliveries)
 app.command()(plugins.plugins)
@@ -102,7 +106,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line. Return its exit status; whatever goes wrong is told on stderr."""
     words = _global_first(arguments)
     try:
-        code = typer.main.get_command(app)(words, prog_name="kennel", standalone_mode=False)
+        command = typer.main.get_command(app)
+        here = Session(_config_in(words))  # for what is asked before all options are read
+        code = command(words, prog_name="kennel", standalone_mode=False, obj=here)
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
@@ -126,6 +132,18 @@ def _global_first(arguments: Sequence[str]) -> list[str]:
             front = rest[i : i + taken] + front
             del rest[i : i + taken]
     return front + rest
+
+
+def _config_in(words: Sequence[str]) -> Path | None:
+    """Return what --config says, where `_global_first` has put it."""
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        if word in {"--config", "-c"}:
+            return Path(following)
+        if word.startswith("--config="):
+            return Path(word.partition("=")[2])
+        if not word.startswith("-"):
+            break
+    return None
 
 
 def _explain(error: Exception, *, debug: bool) -> int:

@@ -17,6 +17,8 @@ from kennel.cli.outcome import Exit, Failure
 from kennel.views import (
     ApproveOrder,
     Build,
+    Command,
+    CommandOrder,
     Delivery,
     Deployment,
     DeployRequest,
@@ -28,10 +30,12 @@ from kennel.views import (
     Problem,
     Project,
     Removal,
+    Resources,
     RollbackOrder,
     Step,
     SweepOrder,
     Swept,
+    Told,
 )
 
 T = TypeVar("T")
@@ -133,6 +137,30 @@ class Daemon:
         """Have repositories looked at. They may take long to answer."""
         body = msgspec.json.encode(SweepOrder(project=project, force=force))
         return _decoded(self._ask("POST", "/api/sweep", content=body, within=LONG), list[Swept])
+
+    def resources(self, project: str | None = None) -> Resources:
+        return self._get("/api/resources", Resources, project=project)
+
+    def commands(self, *, within: float | None = None) -> list[Command]:
+        """Return the commands of provisioners. `within`: seconds the daemon may take to answer."""
+        patience = PATIENCE if within is None else httpx.Timeout(within)
+        return _decoded(self._ask("GET", "/api/commands", within=patience), list[Command])
+
+    def command(self, order: CommandOrder) -> Iterator[Told]:
+        """Have a command carried out. Yield what it tells; the last one is over."""
+        body = msgspec.json.encode(order)
+        headers = {"Content-Type": "application/json"}
+        with (
+            self._explained(),
+            self._http.stream(
+                "POST", "/api/commands", content=body, headers=headers, timeout=FOR_EVER
+            ) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            for line in answer.iter_lines():
+                yield _read(line, Told)
 
     def plan(self) -> list[Step]:
         return self._get("/api/plan", list[Step])
@@ -249,8 +277,12 @@ def _refusal(answer: httpx.Response) -> Failure:
 
 
 def _decoded(answer: httpx.Response, shape: type[T]) -> T:
+    return _read(answer.content, shape)
+
+
+def _read(text: bytes | str, shape: type[T]) -> T:
     try:
-        return msgspec.json.decode(answer.content, type=shape)
+        return msgspec.json.decode(text, type=shape)
     except msgspec.MsgspecError as error:
         raise Failure(
             f"Kennel's answer cannot be read: {error}",

@@ -24,7 +24,7 @@ _MEANINGS = {
     Exit.FAILED: "failed",
     Exit.USAGE: "wrong usage, or a configuration that cannot be used",
     Exit.UNREACHABLE: "the daemon cannot be reached",
-    Exit.NOT_FOUND: "no such project, ref or build",
+    Exit.NOT_FOUND: "no such project, ref, build or command",
     Exit.NOT_DEPLOYED: "a build or deployment failed or was cancelled",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }

@@ -6,7 +6,8 @@ MOST = 10_000
 """Rows or lines that the daemon hands out at once."""
 
 _EXACT = 10
-"""Seconds below which tenths are told."""
+"""Seconds, or KiB and so on, below which tenths are told."""
+_STEP = 1024
 
 
 def age(then: float, now: float) -> str:
@@ -40,6 +41,17 @@ def duration(seconds: float) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+
+
+def amount(size: int) -> str:
+    """Return an amount of bytes: `0 B`, `512 B`, `1.5 KiB`, `12 MiB`, `3.2 GiB`."""
+    if size < _STEP:
+        return f"{size} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        if (scaled := size / _STEP) < _STEP - 0.5:
+            return f"{scaled:.1f} {unit}" if scaled < _EXACT else f"{scaled:.0f} {unit}"
+        size //= _STEP
+    return f"{size / _STEP:.1f} TiB"
 
 
 def short(commit: str) -> str:

@@ -8,7 +8,7 @@ ready holds up nobody else. It remembers nothing that it could not find out agai
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -82,6 +82,7 @@ class Reconciler:
         )
         self._wake = asyncio.Event()
         self._settling: dict[Tenant, Settling] = {}
+        self._held: frozenset[Tenant] = frozenset()
         self._backoff: Backoff[Tenant] = Backoff()
         self._tried: dict[Tenant, Steps] = {}
         self._asked_again: set[Tenant] = set()
@@ -237,6 +238,31 @@ class Reconciler:
 
     # Tenants.
 
+    @property
+    def settling(self) -> frozenset[Tenant]:
+        """Return the tenants that something is being done to."""
+        return frozenset(self._settling)
+
+    @contextlib.asynccontextmanager
+    async def held(self, tenants: Collection[Tenant]) -> AsyncIterator[None]:
+        """Let nothing be done to tenants for the length of the block.
+
+        What is being done to them is waited for, and who holds one of them already.
+        """
+        wanted = frozenset(tenants)
+        while wanted & self._held:
+            await self._news.wait()
+        self._held |= wanted
+        try:
+            while tasks := [one.task for t, one in self._settling.items() if t in wanted]:
+                await asyncio.wait(tasks)
+                await asyncio.sleep(0)
+            yield
+        finally:
+            self._held -= wanted
+            self._tell()
+            self.wake()
+
     def _begin(self, wanted: Wanted, steps: Steps) -> float | None:
         """Start settling a tenant, unless that is under way or was tried just now.
 
@@ -249,6 +275,8 @@ class Reconciler:
             elif not current.task.cancelling():
                 current.task.cancel()
             return None
+        if tenant in self._held:
+            return None  # there is a pass when it is let go of
         if pause := self._pause(tenant, steps):
             return pause
         task = asyncio.create_task(self._attempt(wanted, steps), name=f"settle {tenant}")

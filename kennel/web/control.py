@@ -1,8 +1,7 @@
 """The application behind the command line. Whoever may open its socket may do everything."""
 
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-import msgspec
 from litestar import Litestar, MediaType, Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.response import Stream
@@ -13,10 +12,10 @@ from kennel.plugin.manager import Plugin
 from kennel.web import problems, query
 from kennel.web.orders import HANDLERS as ORDERS
 from kennel.web.orders import sent
-from kennel.web.ports import Control, Orders, Sweeps
+from kennel.web.ports import Commands, Control, Inventory, Orders, Sweeps
+from kennel.web.resources import HANDLERS as RESOURCES
 from kennel.web.sweeping import HANDLERS as SWEEPING
 
-T = TypeVar("T")
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 LARGEST = 1024 * 1024
 """Bytes of a body."""
@@ -24,11 +23,24 @@ DIGITS = 62
 """Bits of a build's number, at most: a database has no larger ones."""
 
 
-def create_control_app(control: Control, orders: Orders, sweeps: Sweeps) -> Litestar:
+def create_control_app(
+    control: Control,
+    orders: Orders,
+    sweeps: Sweeps,
+    inventory: Inventory,
+    commands: Commands[Any],
+) -> Litestar:
     """Return the application. Its JSON is that of `kennel.views`."""
+    behind = {
+        "control": control,
+        "orders": orders,
+        "sweeps": sweeps,
+        "inventory": inventory,
+        "commands": commands,
+    }
     return Litestar(
-        route_handlers=[Router("/api", route_handlers=[*HANDLERS, *ORDERS, *SWEEPING])],
-        state=State({"control": control, "orders": orders, "sweeps": sweeps}),
+        route_handlers=[Router("/api", route_handlers=[*HANDLERS, *ORDERS, *SWEEPING, *RESOURCES])],
+        state=State(behind),
         exception_handlers=problems.CONTROL,
         request_max_body_size=LARGEST,
         openapi_config=None,
@@ -44,7 +56,7 @@ async def health(request: AnyRequest) -> views.Health:
 
 @get("/status")
 async def status(request: AnyRequest) -> list[views.Deployment]:
-    return list(await _asked(request).status(_query(request, query.Status).project))
+    return list(await _asked(request).status(query.of(request, query.Status).project))
 
 
 @get("/projects")
@@ -64,7 +76,7 @@ async def remove_project(request: AnyRequest) -> None:
 
 @get("/builds")
 async def builds(request: AnyRequest) -> list[views.Build]:
-    want = _query(request, query.Builds)
+    want = query.of(request, query.Builds)
     return list(await _asked(request).builds(want.project, want.ref, want.limit))
 
 
@@ -77,7 +89,7 @@ async def build(request: AnyRequest) -> views.Build:
 async def build_log(request: AnyRequest) -> Stream:
     """Stream a log. Whether there is such a build is asked first: a stream cannot answer 404."""
     number, control = _number(request), _asked(request)
-    follow = _query(request, query.BuildLog).follow
+    follow = query.of(request, query.BuildLog).follow
     await control.build(number)
     return Stream(control.build_log(number, follow=follow), media_type=MediaType.TEXT)
 
@@ -99,14 +111,14 @@ async def plan(request: AnyRequest) -> list[views.Step]:
 
 @get("/logs", media_type=MediaType.TEXT)
 async def logs(request: AnyRequest) -> Response[str]:
-    want = _query(request, query.Logs)
+    want = query.of(request, query.Logs)
     wrote = await _asked(request).unit_logs(want.project, want.ref, want.name, want.lines)
     return Response("".join(f"{line}\n" for line in wrote), media_type=MediaType.TEXT)
 
 
 @get("/deliveries")
 async def deliveries(request: AnyRequest) -> list[views.Delivery]:
-    return list(await _asked(request).deliveries(_query(request, query.Deliveries).limit))
+    return list(await _asked(request).deliveries(query.of(request, query.Deliveries).limit))
 
 
 @get("/plugins")
@@ -142,11 +154,3 @@ def _number(request: AnyRequest) -> int:
     if number.bit_length() > DIGITS:
         raise NotFound(f"there is no build {number:.3g}")
     return number
-
-
-def _query(request: AnyRequest, shape: type[T]) -> T:
-    """Return the query as `shape`. Raises ValueError naming what is wrong."""
-    try:
-        return msgspec.convert(dict(request.query_params), shape, strict=False)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"the query is not as expected: {error}") from error

@@ -1,7 +1,7 @@
 """What the web applications need of the daemon."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kennel import views
 from kennel.domain import Repository, Secret
@@ -94,6 +94,29 @@ class Sweeps(Protocol):
 
     async def sweep(self, order: views.SweepOrder) -> Sequence[views.Swept]:
         """Compare repositories with what is known of them, and repair what differs."""
+
+
+class Inventory(Protocol):
+    """What the command line can ask about resources. Raises as `Control` does."""
+
+    async def resources(self, project: str | None) -> views.Resources:
+        """Return what there is on servers, and whose it is."""
+
+
+A = TypeVar("A")
+
+
+class Commands(Protocol[A]):
+    """What the command line can order of provisioners. Raises as `Control` does."""
+
+    def commands(self) -> Sequence[views.Command]:
+        """Return what can be ordered."""
+
+    async def accept(self, order: views.CommandOrder) -> A:
+        """Return what an order means, before anything of it is carried out."""
+
+    def carry_out(self, accepted: A) -> AsyncIterator[bytes]:
+        """Carry it out: yield lines, each the JSON of a `views.Told`."""
 
 
 class Orders(Protocol):

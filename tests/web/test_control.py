@@ -60,6 +60,14 @@ SWEPT = views.Swept(
     repairs=[views.Repair(ref="pr-5", kind="gone", commit="", why="shop/pr-5 is gone")],
     problem="",
 )
+COMMAND = views.Command(
+    resource="postgres",
+    name="backup",
+    help="Write a dump.",
+    ref=True,
+    argument=None,
+    warning=None,
+)
 REMOVAL = views.Removal(project="shop", ref="pr-5", environment="preview", expired=True)
 
 
@@ -171,6 +179,24 @@ class Daemon:
         self._note("sweep", order)
         return [SWEPT]
 
+    async def resources(self, project: str | None) -> views.Resources:
+        self._note("resources", project)
+        return views.Resources(resources=[], unreachable={"garage": "it is away"})
+
+    def commands(self) -> Sequence[views.Command]:
+        return [COMMAND]
+
+    async def accept(self, order: views.CommandOrder) -> str:
+        self._note("accept", order)
+        if order.project != "shop":
+            raise NotFound(f"there is no project {order.project}")
+        return order.command
+
+    async def carry_out(self, accepted: str) -> AsyncIterator[bytes]:
+        yield views.line(views.Told(line=accepted))
+        await self.more.wait()
+        yield views.line(views.Told(over=True))
+
     async def plan(self) -> Sequence[views.Step]:
         return [views.Step(tenant="shop/main", step="start", why="new")]
 
@@ -197,7 +223,11 @@ def daemon() -> Daemon:
 async def running(daemon: Daemon, path: Path, grace: int = 1) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=str(path))
     async with (
-        serve(create_control_app(daemon, daemon, daemon), listen_unix(path), grace=grace),
+        serve(
+            create_control_app(daemon, daemon, daemon, daemon, daemon),
+            listen_unix(path),
+            grace=grace,
+        ),
         httpx.AsyncClient(transport=transport, base_url="http://kennel") as http,
     ):
         with blockbuster_ctx():  # a request never waits for a file or a lock
@@ -467,3 +497,36 @@ async def test_repositories_are_looked_at(daemon: Daemon, tmp_path: Path) -> Non
         ("sweep", views.SweepOrder()),
         ("sweep", views.SweepOrder(project="shop", force=True)),
     ]
+
+
+async def test_resources_are_listed(daemon: Daemon, tmp_path: Path) -> None:
+    async with running(daemon, tmp_path / "socket") as http:
+        every = await http.get("/api/resources")
+        one = await http.get("/api/resources", params={"project": "shop"})
+        wrong = await http.get("/api/resources", params={"projects": "shop"})
+    assert every.json() == one.json() == {"resources": [], "unreachable": {"garage": "it is away"}}
+    assert wrong.status_code == 400
+    assert daemon.asked == [("resources", None), ("resources", "shop")]
+
+
+async def test_what_a_command_tells_comes_as_it_is_told(daemon: Daemon, tmp_path: Path) -> None:
+    order = {"resource": "postgres", "command": "backup", "project": "shop", "ref": "main"}
+    async with running(daemon, tmp_path / "socket") as http:
+        assert (await http.get("/api/commands")).json() == [msgspec.to_builtins(COMMAND)]
+        async with http.stream("POST", "/api/commands", json=order) as answer:
+            assert answer.status_code == 200
+            lines = answer.aiter_lines()
+            first = msgspec.json.decode(await anext(lines), type=views.Told)
+            assert first == views.Told(line="backup")
+            daemon.more.set()
+            last = msgspec.json.decode(await anext(lines), type=views.Told)
+            assert last == views.Told(over=True)
+
+
+async def test_a_command_that_cannot_be_meant_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    order = {"resource": "postgres", "command": "backup", "project": "shap", "ref": "main"}
+    async with running(daemon, tmp_path / "socket") as http:
+        unknown = await http.post("/api/commands", json=order)
+        wrong = await http.post("/api/commands", json={**order, "yes": True})
+    assert (unknown.status_code, wrong.status_code) == (404, 400)
+    assert unknown.json() == {"error": "there is no project shap"}

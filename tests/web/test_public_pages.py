@@ -85,7 +85,7 @@ async def test_there_is_nothing_else(http: httpx.AsyncClient, path: str) -> None
 
 async def test_nothing_of_the_control_socket_is_public(http: httpx.AsyncClient) -> None:
     nobody: Any = None
-    control = create_control_app(nobody, nobody, nobody)
+    control = create_control_app(nobody, nobody, nobody, nobody, nobody)
     asked = [
         (method, re.sub(r"\{[^}]*\}", "1", route.path))
         for route in control.routes
