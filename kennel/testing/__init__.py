@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SecretSourceContract,
     )
     from kennel.testing.supervisor import MemorySupervisor, SupervisorContract
+    from kennel.testing.valkey import valkey_server
 
 HOMES = {
     "CacheContract": "cache",
@@ -55,6 +56,7 @@ HOMES = {
     "postgresql_server": "postgresql",
     "signed_delivery": "deliveries",
     "systemd_box": "host",
+    "valkey_server": "valkey",
 }
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "postgresql_server",
     "signed_delivery",
     "systemd_box",
+    "valkey_server",
 ]
 
 REWRITTEN = {*HOMES.values(), "supervised", "supervised_at_times", "supervised_once"}

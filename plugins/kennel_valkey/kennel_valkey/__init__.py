@@ -1,21 +1,20 @@
-"""A Valkey database for every tenant.
+"""A Valkey database for every tenant, or a server.
 
-This version registers the plugin and offers nothing yet: turning it on is refused.
+[plugins.valkey]
+url = "credential:valkey-url"
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 
-from kennel.errors import ConfigError
 from kennel.plugin import PluginSettings, Provisioner, hookimpl
+from kennel_valkey.config import ValkeyConfig
+from kennel_valkey.databases import DatabaseProvisioner
+from kennel_valkey.opening import provisioner
+
+__all__ = ["DatabaseProvisioner", "ValkeyConfig", "kennel_provisioners"]
 
 
 @hookimpl
 def kennel_provisioners(settings: PluginSettings) -> Iterable[Provisioner]:
-    """Refuse to be turned on. Raises ConfigError where there is a table `[plugins.valkey]`."""
-    if "valkey" in settings.names:
-        raise ConfigError(
-            f"kennel-valkey {version('kennel-valkey')} has no provisioner yet:"
-            " remove [plugins.valkey]"
-        )
-    return ()
+    config = settings.read("valkey", ValkeyConfig)
+    return [] if config is None else [provisioner(config, settings.host)]
