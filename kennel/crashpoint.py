@@ -24,6 +24,8 @@ Place: TypeAlias = Literal[
     "resources-provided",
     "renewal-recorded",
     "generations-recorded",
+    "seed-ended",
+    "seeded",
     "release-ended",
     "released",
     "unit-started",

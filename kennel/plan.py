@@ -15,7 +15,7 @@ somebody needs unit a     it sleeps                 start a, switch, wake
 unit b is retired         unit b, drained           stop b
 unit b is retired         unit b does not listen    stop b: there is nothing to drain
 unit c of no build        unit c, or none           stop c
-unit d is being deployed  nobody needs it by now    stop d; but let a release command end
+unit d is being deployed  nobody needs it by now    stop d; but let what runs once end
 no service, no site       requests go somewhere     close
 nobody needed it long     -                         expire: from here on its ref is gone
 a ref that is gone        anything                  evict: all of it, then forget the ref
@@ -47,8 +47,8 @@ from kennel.lifecycle import RESTING, Fate, Terms, fate_of, next_change
 A_FEW = 3
 SHARE = 4
 """More tenants than a few, and than one of so many, do not go in a pass unless it is ordered."""
-RELEASE = "release"
-"""What the run of a build's release command is called among the generations of its tenant."""
+RELEASE, SEED = "release", "seed"
+"""What the runs of a build's commands are called among the generations of its tenant."""
 SOON = 5.0
 """Seconds until it is looked again whether there is room for who waits."""
 
@@ -380,9 +380,9 @@ def needs_renewal(wanted: Wanted) -> bool:
 
 
 def is_coming(generation: Generation, upcoming: Build | None, *, rests: bool) -> bool:
-    """Return whether a generation is being deployed: none but release commands in who `rests`."""
+    """Return whether a generation is being deployed: none but commands run once in who `rests`."""
     mine = upcoming is not None and generation.build == upcoming.id
-    return mine and (not rests or generation.key.name == RELEASE)
+    return mine and (not rests or generation.key.name in {RELEASE, SEED})
 
 
 def is_over(generation: Generation, *, now: float, drain: float) -> bool:

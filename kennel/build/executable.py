@@ -17,7 +17,8 @@ def outputs(
 
     `paths`: package → store path; `programs`: package → its `meta.mainProgram`. Raises
     ManifestError telling of every service that has no program, and every site that is no folder.
-    The release command's program is chosen as that of the service whose environment it finds.
+    The program of a release or seed command is chosen as that of the service whose environment it
+    finds.
     """
     found: dict[str, str] = {}
     problems, warnings = [], []
@@ -34,17 +35,17 @@ def outputs(
             warnings.append(f"warning: site {site.name}: there is no index.html in {folder}")
     if problems:
         raise ManifestError("\n".join(problems))
-    release = found.pop("release", None)
+    release, seed = found.pop("release", None), found.pop("seed", None)
     of_services = {where.removeprefix("services."): path for where, path in found.items()}
-    return Outputs(paths=dict(paths), programs=of_services, release=release), warnings
+    given = Outputs(paths=dict(paths), programs=of_services, release=release, seed=seed)
+    return given, warnings
 
 
 def _programs_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
     """Return key path → service and package of everything that is executed."""
     wanted = {f"services.{one.name}": (one.name, one.package) for one in manifest.services.values()}
-    if release := manifest.release:
-        wanted["release"] = (release.service, release.package)
-    return wanted
+    errands = manifest.errands.items()
+    return wanted | {name: (errand.service, errand.package) for name, errand in errands}
 
 
 def program(service: str, path: Path, main: str | None) -> Path:

@@ -16,12 +16,13 @@ from kennel.build.shape import (
     ManifestShape,
     ReadyShape,
     ReleaseShape,
+    SeedShape,
     ServiceShape,
     SiteShape,
     StaticSiteShape,
 )
 from kennel.build.shapecheck import problems
-from kennel.domain import Limits, Manifest, Ready, Release, Service, Site
+from kennel.domain import Limits, Manifest, Ready, Release, Seed, Service, Site
 from kennel.errors import ManifestError
 
 MOST_BYTES = 1024 * 1024
@@ -70,7 +71,7 @@ def read(raw: object) -> Manifest:
             *_deaf(shape),
             *_reserved(manifest),
             *_domains(manifest),
-            *_releases(shape),
+            *_errands(shape),
         ]
     )
     count = len(manifest.services) + len(manifest.sites)
@@ -78,7 +79,11 @@ def read(raw: object) -> Manifest:
         raise ManifestError(NOTHING)
     if count > MOST_THINGS:
         raise ManifestError(f"{count} services and sites are declared; {MOST_THINGS} are allowed")
-    return replace(manifest, release=_release(shape.release, manifest.services))
+    return replace(
+        manifest,
+        release=_release(shape.release, manifest.services),
+        seed=_seed(shape.seed, manifest.services),
+    )
 
 
 def _refuse(found: "list[str] | Iterator[str]") -> None:
@@ -160,15 +165,24 @@ def _ready(shape: ReadyShape) -> Ready:
 
 
 def _release(shape: ReleaseShape | None, services: Mapping[str, Service]) -> Release | None:
+    return None if shape is None else Release(**_errand(shape, services))
+
+
+def _seed(shape: SeedShape | None, services: Mapping[str, Service]) -> Seed | None:
     if shape is None:
         return None
+    return Seed(**_errand(shape, services), production=bool(shape.production))
+
+
+def _errand(shape: ReleaseShape | SeedShape, services: Mapping[str, Service]) -> dict[str, Any]:
+    """Return what all commands have that are run once."""
     service = services[shape.service or next(iter(services))]
-    release = Release(
-        service=service.name,
-        package=shape.package or service.package,
-        args=tuple(shape.args or ()),
-    )
-    return release if shape.timeout is None else replace(release, timeout=shape.timeout)
+    found = {
+        "service": service.name,
+        "package": shape.package or service.package,
+        "args": tuple(shape.args or ()),
+    }
+    return found if shape.timeout is None else {**found, "timeout": shape.timeout}
 
 
 def _limits(shape: LimitsShape) -> Limits:
@@ -223,21 +237,29 @@ def _deaf(shape: ManifestShape) -> Iterator[str]:
             yield f"services.{name}.{key}: {name} does not listen, because {why}: leave one out"
 
 
-def _releases(shape: ManifestShape) -> Iterator[str]:
-    """Tell of a release command of no service."""
-    if shape.release is None:
-        return
-    if "release" in {**(shape.services or {}), **(shape.sites or {}), **(shape.static_sites or {})}:
-        yield "release: its run is called release: give the service or site of this name another"
-    wanted, there = shape.release.service, sorted(shape.services or {})
+def _errands(shape: ManifestShape) -> Iterator[str]:
+    """Tell of commands of no service, and of a seed command for nothing."""
+    for name, errand in (("seed", shape.seed), ("release", shape.release)):
+        if errand is not None:
+            yield from _errand_problems(name, errand, shape)
+    if shape.seed is not None and not shape.resources:
+        yield "seed: it is run once there are resources, and none are listed: add them, or leave it"
+
+
+def _errand_problems(
+    name: str, errand: ReleaseShape | SeedShape, shape: ManifestShape
+) -> Iterator[str]:
+    if name in {**(shape.services or {}), **(shape.sites or {}), **(shape.static_sites or {})}:
+        yield f"{name}: its run is called {name}: give the service or site of this name another"
+    wanted, there = errand.service, sorted(shape.services or {})
     if not there:
-        yield "release: it finds the environment of a service, and there is none"
+        yield f"{name}: it finds the environment of a service, and there is none"
     elif wanted is None and len(there) > 1:
-        yield f"release.service: whose environment does it find? Name one of {', '.join(there)}"
+        yield f"{name}.service: whose environment does it find? Name one of {', '.join(there)}"
     elif wanted is not None and wanted not in there:
         near = difflib.get_close_matches(wanted, there, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
-        yield f"release.service: there is no service {wanted!r}; {hint}"
+        yield f"{name}.service: there is no service {wanted!r}; {hint}"
 
 
 def _reserved(manifest: Manifest) -> Iterator[str]:
@@ -257,12 +279,12 @@ def things(manifest: Manifest) -> Iterator[Service | Site]:
 
 
 def packages_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield who wants a package, and its name; the release command only for one of its own."""
+    """Yield who wants a package, and its name; a command only for one of its own."""
     for thing in things(manifest):
         yield thing.name, thing.package
-    release = manifest.release
-    if release and release.package != manifest.services[release.service].package:
-        yield "release", release.package
+    for name, errand in manifest.errands.items():
+        if errand.package != manifest.services[errand.service].package:
+            yield name, errand.package
 
 
 def _domains(manifest: Manifest) -> Iterator[str]:

@@ -133,6 +133,16 @@ class ReleaseShape(Shape, frozen=True):
     timeout: ReleaseTimeout | None = None
 
 
+class SeedShape(Shape, frozen=True):
+    """A command that is run once for each ref, when its resources are there for the first time."""
+
+    service: Name | None = None
+    package: Package | None = None
+    args: list[Text] | None = None
+    timeout: ReleaseTimeout | None = None
+    production: bool | None = None
+
+
 class ManifestShape(Shape, frozen=True):
     """What a commit wants to have running. There is at least one service or site."""
 
@@ -144,6 +154,7 @@ class ManifestShape(Shape, frozen=True):
     previews: bool | None = None
     preview_deployments: bool | None = None
     release: ReleaseShape | None = None
+    seed: SeedShape | None = None
 
 
 def schema() -> dict[str, Any]:

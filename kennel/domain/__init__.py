@@ -11,7 +11,7 @@ from kennel.domain.event import (
     RefDeleted,
     Repository,
 )
-from kennel.domain.manifest import Manifest, Outputs, Ready, Release, Service, Site
+from kennel.domain.manifest import Errand, Manifest, Outputs, Ready, Release, Seed, Service, Site
 from kennel.domain.route import Files, Route, Socket, Target, Upstream
 from kennel.domain.secret import Env, Secret
 from kennel.domain.tenant import Key, Ref, RefKind, Tenant
@@ -20,6 +20,7 @@ from kennel.domain.unit import Limits, Unit, UnitState, UnitStatus
 __all__ = [
     "Env",
     "Environment",
+    "Errand",
     "Event",
     "Files",
     "Ignored",
@@ -39,6 +40,7 @@ __all__ = [
     "Repository",
     "Route",
     "Secret",
+    "Seed",
     "Service",
     "Site",
     "Socket",

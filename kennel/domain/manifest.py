@@ -45,8 +45,8 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A command that is run once for each build before it becomes live, such as migrations.
+class Errand:
+    """A command that is run once, to its end.
 
     It finds the environment of `service`. `package`: where its program is. `timeout`: seconds.
     """
@@ -55,6 +55,21 @@ class Release:
     package: str
     args: tuple[str, ...] = ()
     timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(Errand):
+    """It is run for each build before that becomes live, such as migrations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed(Errand):
+    """It is run for each tenant, once its resources are there for the first time.
+
+    `production`: for that of production, too.
+    """
+
+    production: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +99,13 @@ class Manifest:
     resources: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     previews: bool = True
     release: Release | None = None
+    seed: Seed | None = None
+
+    @property
+    def errands(self) -> Mapping[str, Errand]:
+        """Return the commands that are run once, by name."""
+        found: dict[str, Errand | None] = {"seed": self.seed, "release": self.release}
+        return {name: one for name, one in found.items() if one is not None}
 
     @property
     def packages(self) -> frozenset[str]:
@@ -91,7 +113,7 @@ class Manifest:
         return frozenset(
             [service.package for service in self.services.values()]
             + [site.package for site in self.sites.values()]
-            + ([self.release.package] if self.release else [])
+            + [errand.package for errand in self.errands.values()]
         )
 
     @property
@@ -116,9 +138,10 @@ class Outputs:
     """What building a manifest's packages gave.
 
     `paths`: package → store path. `programs`: service → the absolute path of what to execute.
-    `release`: that of the release command.
+    `release` and `seed`: those of the release and the seed command.
     """
 
     paths: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
     release: str | None = None
+    seed: str | None = None

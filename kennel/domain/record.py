@@ -58,7 +58,7 @@ class TenantRecord:
     `purged`: with its production data. `head`: the newest commit heard of. `approved`: the commit
     of an untrusted ref that may be built, "*" for every one. `labelled`: whether it has the label
     that approves. `heard_at`: of when the newest news of it is, by the forge's clock. `seeded_at`:
-    when its seed command ended well.
+    since when its resources have data: it was seeded, or live.
     """
 
     id: int

@@ -1,7 +1,7 @@
 """Make a build live.
 
-resources -> generations are recorded -> the release command has run -> units start beside the
-old -> all are ready -> requests are switched -> routes are published -> recorded as live
+resources -> generations are recorded -> the seed and the release command have run -> units start
+beside the old -> all are ready -> requests are switched -> routes are published -> recorded as live
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from kennel.domain.record import Build
 from kennel.errors import ProviderError, Rejected
 from kennel.plan import Generation, Wanted, needs_start
 from kennel.reconcile.candidate import Candidate, Preparer
+from kennel.reconcile.errands import Errands
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.ready import NotReady
 from kennel.reconcile.reasons import told, with_last_lines
-from kennel.reconcile.release import Releaser
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, builds, releases
@@ -55,14 +55,15 @@ class Deployer:
         self._units = units
         self._publish = publish
         self._preparer = Preparer(store, providers, rules, fingerprint, provisioning)
-        self._releaser = Releaser(store, self._preparer, fingerprint, units)
+        self._errands = Errands(store, self._preparer, fingerprint, units)
 
     async def deploy(self, wanted: Wanted, build: Build) -> None:
         """Make a build live, or record why it cannot be. Raises Unavailable to try again."""
         bound = log.bind(tenant=str(wanted.record.tenant), build=build.id)
         try:
             candidate = await self._preparer.prepare(wanted, build)
-            await self._releaser.release(wanted, candidate)
+            await self._errands.seed(wanted, candidate)
+            await self._errands.release(wanted, candidate)
             await self._bring_up(wanted, candidate)
         except Rejected as error:
             bound.warning("deployment failed", reason=str(error))

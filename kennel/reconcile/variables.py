@@ -108,9 +108,9 @@ class Fingerprint:
         """Return the digest of how a resource is reached."""
         return self._digest({"resource": resource, "env": {n: s.value for n, s in env.items()}})
 
-    def of_release(self, build: Build) -> str:
-        """Return the digest of a build's release command: it is run once, whatever it finds."""
-        return self._digest({"release": [build.id, build.commit, build.created_at]})
+    def of_errand(self, name: str, build: Build) -> str:
+        """Return the digest of a build's command: it is run once, whatever it finds."""
+        return self._digest({name: [build.id, build.commit, build.created_at]})
 
     def _digest(self, parts: Mapping[str, object]) -> str:
         text = json.dumps(parts, sort_keys=True).encode()

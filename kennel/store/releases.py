@@ -15,7 +15,7 @@ from kennel.errors import Unavailable
 from kennel.plan import Deployed, Generation
 from kennel.store import builds, hosts, provisions
 from kennel.store.hosts import Host
-from kennel.store.tables import deployments, generations
+from kennel.store.tables import deployments, generations, tenants
 
 DIGITS = 12
 """Digits of a generation's digest in the name of its unit."""
@@ -157,8 +157,15 @@ def go_live(
         db.execute(sa.insert(deployments), rows)
     hosts.settle(db, tenant_id=tenant_id, wanted=wanted_hosts)
     provisions.serve(db, tenant_id)
+    _keep(db, tenant_id, now)
     _retire(db, tenant_id, now)
     return True
+
+
+def _keep(db: Connection, tenant_id: int, now: float) -> None:
+    """Note that there is data from here on: it is not seeded any more."""
+    empty = sa.update(tenants).where(tenants.c.id == tenant_id, tenants.c.seeded_at.is_(None))
+    db.execute(empty.values(seeded_at=now))
 
 
 def _retire(db: Connection, tenant_id: int, now: float) -> None:

@@ -74,7 +74,8 @@ tenants = Table(
     # by the forge's clock, where it told: what is older came in late.
     Column("labelled", Boolean, nullable=False, server_default=false()),
     Column("heard_at", Float),
-    Column("seeded_at", Float),  # when its seed command ended well
+    # Since when there is data in its resources: its seed command ended well, or it was live.
+    Column("seeded_at", Float),
     Column("created_at", Float, nullable=False),
     Column("active_at", Float, nullable=False),
     UniqueConstraint("project_id", "ref"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kennel.build.executable import outputs, program
-from kennel.domain import Manifest, Release, Service, Site
+from kennel.domain import Manifest, Release, Seed, Service, Site
 from kennel.errors import ManifestError
 
 
@@ -90,6 +90,13 @@ def test_a_release_command_is_chosen_as_its_service_is(tmp_path: Path) -> None:
     given, _ = outputs(other, paths, {})
     assert given.release == str(tools / "bin/migrate")
     assert given.programs == {"api": str(server / "bin/api")}
+
+
+def test_a_seed_command_is_chosen_so_too(tmp_path: Path) -> None:
+    server = package(tmp_path / "server", "api", "seed")
+    one = replace(manifest(services={"api": "server"}), seed=Seed(service="api", package="server"))
+    given, _ = outputs(one, {"server": str(server)}, {})
+    assert (given.seed, given.release) == (str(server / "bin/api"), None)
 
 
 def test_a_release_command_without_a_program_says_so(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kennel.build.manifest import parse
 from kennel.build.shape import schema
-from kennel.domain import Limits, Manifest, Ready, Release
+from kennel.domain import Limits, Manifest, Ready, Release, Seed
 from kennel.errors import ManifestError
 
 SCHEMA = Path(__file__).parents[2] / "docs/manifest.schema.json"
@@ -121,6 +121,17 @@ def test_a_service_may_be_called_release_where_there_is_no_such_command() -> Non
     assert set(read({"services": {"release": {}}}).services) == {"release"}
 
 
+def test_a_seed_command_is_like_a_release_command() -> None:
+    seed = {"args": ["seed"], "production": True}
+    manifest = read({**service(package="server"), "resources": ["postgres"], "seed": seed})
+    expected = Seed(service="api", package="server", args=("seed",), production=True)
+    assert manifest.seed == expected
+    assert manifest.release is None
+    quiet = read({**service(), "resources": ["postgres"], "seed": {}}).seed
+    assert quiet is not None
+    assert (quiet.production, quiet.timeout) == (False, 600)
+
+
 def test_a_release_command_may_have_a_package_of_its_own() -> None:
     release = {"service": "b", "package": "migrations", "timeout": 86400}
     manifest = read({"services": {"a": {}, "b": {}}, "release": release})
@@ -207,6 +218,18 @@ def test_a_release_command_may_have_a_package_of_its_own() -> None:
             "release.service: whose environment does it find? Name one of a, b",
         ),
         ({"services": {"release": {}}, "release": {}}, "release: its run is called release: give"),
+        (
+            {"services": {"seed": {}}, "resources": ["a"], "seed": {}},
+            "seed: its run is called seed: give",
+        ),
+        (
+            {**service(), "seed": {}},
+            "seed: it is run once there are resources, and none are listed",
+        ),
+        (
+            {**service(), "resources": ["a"], "seed": {"service": "apl"}},
+            "seed.service: there is no service 'apl'; did you mean 'api'?",
+        ),
         ({**service(), "sites": {"release": {}}, "release": {}}, "release: its run is called"),
         ({"sites": {"a": {}}, "release": {}}, "release: it finds the environment of a service, an"),
         ({"services": {"API": {}}}, "services: the name 'API' must be 1 to 39 of a-z, 0-9 and -"),

@@ -29,8 +29,8 @@ STOPPING: tuple[Place, ...] = ("unit-stopped", "generations-dropped")
 """Places that whatever ends passes."""
 RESTING: tuple[Place, ...] = ("requests-to-waker", "rest-recorded")
 """Places that only a ref that falls asleep, or is stopped, passes."""
-RELEASING: tuple[Place, ...] = ("release-ended", "released")
-"""Places that only a commit with a release command passes."""
+RELEASING: tuple[Place, ...] = ("seed-ended", "seeded", "release-ended", "released")
+"""Places that only a commit with a seed or release command passes."""
 APART = {*GOING, *STOPPING, *RESTING, *RELEASING, *PROVIDING}
 COMING = tuple(place for place in PLACES if place not in APART)
 

@@ -111,6 +111,7 @@ def test_a_kennel_that_is_killed_meanwhile_waits_for_its_end(scene: "Scene", des
     repository.push()
     scene.eventually(lambda: desk.reports, "it migrates")
     scene.end(signal.SIGKILL)
+    time.sleep(0.3)  # the kernel ends what ends with Kennel a moment later
     assert bool(migrations(scene)) is scene.survives
     scene.start()
     if not scene.survives:

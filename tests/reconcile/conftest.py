@@ -85,6 +85,7 @@ class Town:
             paths={package: f"/nix/store/{package}-{version}" for package in manifest.packages},
             programs={name: f"/nix/store/{name}-{version}/bin/x" for name in manifest.services},
             release="/nix/store/release/bin/x" if manifest.release else None,
+            seed="/nix/store/seed/bin/x" if manifest.seed else None,
         )
         done = partial(builds.built, build_id=number, manifest=manifest, outputs=outputs, now=4.0)
         assert await self.store.write(done)

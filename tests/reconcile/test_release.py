@@ -227,7 +227,7 @@ async def test_an_end_that_could_not_be_recorded_is_known_by_the_next_start(
 
     number = await town.built(manifest())
     with monkeypatch.context() as patch:
-        patch.setattr("kennel.reconcile.release.builds.released", fail)
+        patch.setattr("kennel.reconcile.errands.builds.released", fail)
         await town.reconciler.run_pass()
         while town.reconciler._settling:
             await asyncio.sleep(0.01)

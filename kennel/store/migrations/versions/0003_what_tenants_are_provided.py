@@ -33,6 +33,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("tenants") as batch_op:
         batch_op.add_column(sa.Column("seeded_at", sa.Float(), nullable=True))
+    op.execute(  # who was live has data, and is not seeded
+        "UPDATE tenants SET seeded_at = created_at WHERE EXISTS (SELECT 1 FROM builds WHERE"
+        " builds.project_id = tenants.project_id AND builds.ref = tenants.ref"
+        " AND builds.good_at IS NOT NULL)"
+    )
     _note_what_there_may_be(op.get_bind())
 
 
