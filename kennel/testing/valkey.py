@@ -52,14 +52,20 @@ class ValkeyServer:
     """
 
     def __init__(
-        self, release: Release, folder: Path, *, keeps: bool = False, databases: int = DATABASES
+        self,
+        release: Release,
+        folder: Path,
+        *,
+        keeps: bool = False,
+        databases: int = DATABASES,
+        settings: Sequence[str] = (),
     ) -> None:
         self.release = release
         self.folder = folder
         self.socket = folder / "valkey.sock"
         self.url = f"unix://{USER}:{PASSWORD}@{self.socket}"
         self.databases = databases
-        self.settings: list[str] = ["appendonly yes"] if keeps else []
+        self._settings = [*settings, *(["appendonly yes"] if keeps else [])]
         self._program = program(release)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +82,7 @@ class ValkeyServer:
                     f"databases {self.databases}",
                     "user default off",
                     f"user {USER} on >{PASSWORD} ~* &* +@all",
-                    *self.settings,
+                    *self._settings,
                 ]
             )
             + "\n"
@@ -123,12 +129,19 @@ class ValkeyServer:
 
 @contextmanager
 def valkey_server(
-    release: Release, *, keeps: bool = False, databases: int = DATABASES
+    release: Release,
+    *,
+    keeps: bool = False,
+    databases: int = DATABASES,
+    settings: Sequence[str] = (),
 ) -> Iterator[ValkeyServer]:
-    """Start a server of a release. See `program` for where there is none."""
+    """Start a server of a release. See `program` for where there is none.
+
+    `settings`: more lines of its configuration.
+    """
     folder = Path(tempfile.mkdtemp(prefix="kvk"))
     try:
-        server = ValkeyServer(release, folder, keeps=keeps, databases=databases)
+        server = ValkeyServer(release, folder, keeps=keeps, databases=databases, settings=settings)
         server.start()
         try:
             yield server

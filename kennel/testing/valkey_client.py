@@ -14,7 +14,8 @@ from kennel.testing.valkey import ValkeyServer
 @contextmanager
 def opened(url: str, **more: Any) -> Iterator[Any]:
     """Open a client whose answers are as the server gave them."""
-    client: Any = Valkey.from_url(url, decode_responses=True, **more)
+    plain = {"decode_responses": True, "lib_name": None, "lib_version": None}
+    client: Any = Valkey.from_url(url, **plain, **more)
     client.response_callbacks.clear()
     try:
         yield client
@@ -39,20 +40,22 @@ class Line:
         """Send a command. Return the answer, or the error that is one, or that there is none."""
         try:
             self._connection.send_command(*words)
-            return self._connection.read_response(timeout=2)
+            return self._connection.read_response()
         except ValkeyError as error:
             return error
 
     def hear(self, seconds: float = 0.3) -> Any:
         """Return what comes in by itself, or None."""
-        if not self._connection.can_read(seconds):
-            return None
-        return self._connection.read_response(timeout=2)
+        try:
+            return self._connection.read_response() if self._connection.can_read(seconds) else None
+        except ValkeyError as error:
+            return error
 
 
 @contextmanager
-def line(url: str) -> Iterator[Line]:
-    with opened(url) as client:
+def line(url: str, *, patience: float = 2.0) -> Iterator[Line]:
+    """Open a line. `patience`: seconds after which no answer is one too."""
+    with opened(url, socket_timeout=patience) as client:
         yield Line(client)
 
 
