@@ -2,13 +2,13 @@
 
 import contextlib
 import hmac
-import os
 import secrets
 from hashlib import sha256
 from pathlib import Path
 
 from kennel.domain import Secret, Tenant
 from kennel.errors import Rejected, Unavailable
+from kennel_valkey import durable
 
 SHORTEST = 32
 """Bytes of a key that nobody guesses."""
@@ -47,16 +47,10 @@ class Key:
         return key.strip()
 
     def _make(self) -> None:
-        """Make the file whole, unless somebody else does so meanwhile."""
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self._file.with_name(f"{self._file.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(SHORTEST) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, self._file)
-        fresh.unlink()
+        """Make the file, unless somebody else does so meanwhile."""
+        with durable.alone(self._file):
+            if not self._file.exists():
+                durable.write(self._file, secrets.token_hex(SHORTEST).encode() + b"\n")
 
 
 def digest(password: Secret) -> str:

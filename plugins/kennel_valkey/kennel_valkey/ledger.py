@@ -5,8 +5,6 @@ the first thing is made for it and struck out after the last is away, so that wh
 leaves half done is known of.
 """
 
-import fcntl
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import msgspec
 
 from kennel.domain import Tenant
 from kennel.errors import Rejected, Unavailable
+from kennel_valkey import durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +91,13 @@ class Ledger:
         It is on the disk when this returns, whole, or not at all. Nothing is written where nothing
         was changed.
         """
-        with _said_of(self._file), self._alone():
+        with _said_of(self._file), durable.alone(self._file):
             before = self._load()
             after = change(before or Book(secrets.token_hex(16)))
             if after != before:
                 after = replace(after, serial=after.serial + 1)
                 self._save(after)
             return after
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._file.with_suffix(".lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield
 
     def _load(self) -> Book | None:
         try:
@@ -146,17 +138,7 @@ class Ledger:
                 )
             )
         )
-        fresh = self._file.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.write(self._file, text)
 
 
 @contextmanager

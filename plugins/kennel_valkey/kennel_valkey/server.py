@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from valkey.asyncio import BlockingConnectionPool, Valkey
+from valkey.asyncio.retry import Retry
+from valkey.backoff import NoBackoff
 from valkey.exceptions import (
     AuthenticationError,
+    ConnectionError,  # noqa: A004  the library's own
     NoPermissionError,
     ReadOnlyError,
     ResponseError,
@@ -213,6 +216,9 @@ def _pool(url: Secret, connections: int, **more: Any) -> BlockingConnectionPool:
         socket_connect_timeout=PATIENCE,
         decode_responses=True,
         protocol=2,
+        # a connection that was idle may have been closed; to ask again does no harm
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[ConnectionError],
     )
     pool.connection_kwargs.update({"db": 0, **more})
     return pool
