@@ -11,9 +11,10 @@ from sqlalchemy.engine import Connection
 from kennel import __version__, status, views
 from kennel.build import follow as follow_log
 from kennel.build.places import Places
+from kennel.checks import check_all
 from kennel.domain import Ref, RefKind, Tenant, environment_of, names
 from kennel.domain.record import Build, Project, TenantRecord
-from kennel.errors import ConfigError, Conflict, NotFound, ProviderError
+from kennel.errors import ConfigError, Conflict, NotFound
 from kennel.plan import Deployed, Steps, Wanted
 from kennel.plugin import PluginSettings, Provider, SecretReference
 from kennel.plugin.manager import Plugin, Plugins
@@ -47,7 +48,7 @@ class Control:
             started_at=self.started_at,
             passes=self.reconciler.passes,
             last_pass_seconds=self.reconciler.last_pass_seconds,
-            providers=[await _checked(kind, one) for kind, one in self.in_use],
+            providers=await check_all(self.in_use),
             repairs=self.sweeper.repairs,
             unswept={name: why for name, why in sorted(self.sweeper.last.items()) if why},
         )
@@ -321,14 +322,6 @@ async def _encoded(texts: AsyncIterator[str]) -> AsyncIterator[bytes]:
 def _ref(text: str) -> Ref:
     """Return the ref a person means. Raises ValueError for what cannot be one."""
     return Ref.parse(text)
-
-
-async def _checked(kind: str, provider: Provider) -> views.Provider:
-    try:
-        await provider.check()
-    except ProviderError as error:
-        return views.Provider(kind=kind, name=provider.name, problem=str(error))
-    return views.Provider(kind=kind, name=provider.name, problem="")
 
 
 def _project_view(project: Project, seen: Sequence[TenantRecord]) -> views.Project:

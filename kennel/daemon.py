@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from kennel import __version__, premises, retention
+from kennel import __version__, checks, premises, retention
 from kennel.build import Worker
 from kennel.build.places import Places
 from kennel.build.remote import Remote
@@ -96,6 +96,7 @@ async def _run(parts: Parts, control: Serving, stop: asyncio.Event) -> None:
                 ("intake", parts.intake.run),
                 ("sweep", parts.sweeper.run),
                 ("retention", partial(retention.run, parts.store, keep=settings.build.keep)),
+                ("checks", partial(checks.warn, in_use(parts.providers, parts.ports))),
                 ("watchdog", partial(_watch, parts)),
                 ("public", partial(_guard, parts.public)),
                 ("control", partial(_guard, control)),

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from kennel.errors import ConfigError, KennelError, PluginError, Unavailable
+from kennel.latecomer import Latecomer
 from kennel.notify import notify
 from kennel.plugin import Provider
 from kennel.plugin.manager import Ports, choose
@@ -21,23 +23,33 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitStack) -> Providers:
-    """Choose and open the providers in use. A Rejected one stops the start, others are awaited."""
+    """Choose and open the providers in use.
+
+    A Rejected one stops the start, others are awaited; provisioners not for long: those who use
+    them are.
+    """
     providers = Providers(
         supervisor=choose("supervisor", settings.supervisor, ports.supervisors),
         router=choose("router", settings.router, ports.routers),
-        provisioners=ports.provisioners,
+        provisioners={name: Latecomer(one) for name, one in ports.provisioners.items()},
     )
     for provisioner in providers.provisioners.values():
         provisioner.use(providers.supervisor)
     for kind, one in in_use(providers, ports):
-        await _open(stack, kind, one)
+        opens = one.opened() if isinstance(one, Latecomer) else one
+        await _open(stack, kind, one, opens)
     return providers
 
 
-async def _open(stack: contextlib.AsyncExitStack, kind: str, one: Provider) -> None:
+async def _open(
+    stack: contextlib.AsyncExitStack,
+    kind: str,
+    one: Provider,
+    opens: AbstractAsyncContextManager[object],
+) -> None:
     for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
         try:
-            await stack.enter_async_context(one)
+            await stack.enter_async_context(opens)
         except Unavailable as error:
             reason = str(error)
         except KennelError as error:
@@ -58,8 +70,9 @@ def in_use(providers: Providers, ports: Ports) -> Sequence[tuple[str, Provider]]
         ("supervisor", providers.supervisor),
         ("router", providers.router),
     ]
-    rest = ("kennel_provisioners", "kennel_secret_sources", "kennel_dns_providers")
-    for hook in (*rest, "kennel_forges", "kennel_caches"):
+    chosen += [("provisioner", one) for one in providers.provisioners.values()]
+    rest = ("kennel_secret_sources", "kennel_dns_providers", "kennel_forges", "kennel_caches")
+    for hook in rest:
         offered = getattr(ports, hook.removeprefix("kennel_"))
         chosen += [(KINDS[hook][0], one) for one in offered.values()]
     return chosen

@@ -17,7 +17,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from kennel import daemon, opening
+from kennel import daemon, latecomer, opening
+from kennel.cli.client import Daemon
 from kennel.domain import Ref, Service, Tenant
 from kennel.domain.delivery import NewDelivery
 from kennel.errors import ConfigError, KennelError, PluginError, Rejected, Unavailable
@@ -44,12 +45,16 @@ class Reluctant(MemoryProvisioner):
         super().__init__()
         self.refusal: Exception | None = None
         self.opened = 0
+        self.closed = 0
 
     async def __aenter__(self) -> Self:
         self.opened += 1
         if self.refusal:
             raise self.refusal
         return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.closed += 1
 
 
 class Parts:
@@ -144,7 +149,7 @@ class TestTheStart:
     async def test_webhooks_are_taken_in_while_a_provider_is_away(
         self, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(opening, "PAUSES", (0.05,))
+        monkeypatch.setattr(latecomer, "PAUSES", (0.05,))
         parts.resource.refusal = Unavailable("the server is starting up")
         async with parts.running(ready=False) as task:
             await until(lambda: parts.resource.opened > 2, task)
@@ -153,6 +158,46 @@ class TestTheStart:
             parts.resource.refusal = None
             await until(parts.settings.control_socket.exists, task)
         assert task.exception() is None
+
+    async def test_it_waits_for_the_router(
+        self, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(opening, "PAUSES", (0.05,))
+        tries = 0
+
+        async def enter(self: MemoryRouter) -> MemoryRouter:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                assert not parts.settings.control_socket.exists()
+                raise Unavailable("the proxy is starting up")
+            return self
+
+        monkeypatch.setattr(MemoryRouter, "__aenter__", enter)
+        async with parts.running() as task:
+            assert tries == 4
+        assert task.exception() is None
+
+    async def test_it_does_not_wait_long_for_what_only_some_use(
+        self, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(latecomer, "PATIENCE", 0.1)
+        monkeypatch.setattr(latecomer, "PAUSES", (0.05,))
+        parts.resource.refusal = Unavailable("the server is starting up")
+        async with parts.running() as task:
+            with Daemon(parts.settings.control_socket) as kennel:
+                said = await asyncio.to_thread(kennel.health)
+                assert [one.problem for one in said.providers if one.problem] == [
+                    "the server is starting up"
+                ]
+                found = await asyncio.to_thread(kennel.resources)
+                assert found.unreachable == {"reluctant": "the server is starting up"}
+                parts.resource.refusal = None
+                async with asyncio.timeout(10):
+                    while (await asyncio.to_thread(kennel.resources)).unreachable:
+                        await asyncio.sleep(0.02)
+        assert task.exception() is None
+        assert parts.resource.closed == 1
 
     async def test_it_can_be_ended_while_a_provider_is_away(self, parts: Parts) -> None:
         parts.resource.refusal = Unavailable("the server is starting up")

@@ -40,7 +40,11 @@ class Provider(ABC):
     """Lower case; unique among the providers of its kind; what people write in kennel.toml."""
 
     async def __aenter__(self) -> Self:
-        """Open connections. May raise `Rejected` to stop the start, with what to do about it."""
+        """Open connections. May raise `Rejected` to stop the start, with what to do about it.
+
+        `Unavailable` is tried again. The start waits for a supervisor and a router; who uses a
+        provisioner that is away waits for it, and nobody else.
+        """
         return self
 
     async def __aexit__(  # noqa: B027  # most have nothing to close
