@@ -122,12 +122,12 @@ def database_beside(tenant: Tenant, what: str) -> str:
     return _name(tenant, prefix=f"kennel-{what}_", separator="_")
 
 
-def snapshot(project: str, *, new: bool = False) -> str:
+def snapshot(project: str, *, what: str = "") -> str:
     """Return the name of the database, and of its owner, that previews of a project start from.
 
-    `new`: of the one that is being made.
+    `what`: `new` and `old` are one that is being made and one that was replaced.
     """
-    prefix = "kennel-snapshot-new_" if new else "kennel-snapshot_"
+    prefix = f"kennel-snapshot-{what}_" if what else "kennel-snapshot_"
     raw, slugs = (project,), (slug(project) or "x",)
     return _joined(raw, slugs, prefix=prefix, separator="_", limit=LABEL_MAX)
 

@@ -277,10 +277,10 @@ def test_primary(services: tuple[str, ...], sites: tuple[str, ...], primary: str
 
 def test_snapshots_have_names_that_fit_and_that_nobody_else_has() -> None:
     made = [
-        names.snapshot(project, new=new)
+        names.snapshot(project, what=what)
         for project in ("shop", "p" * 39, "new_shop", "new-shop", "Shop")
-        for new in (False, True)
+        for what in ("", "new", "old")
     ]
     assert made[:2] == ["kennel-snapshot_shop", "kennel-snapshot-new_shop"]
     assert len(set(made)) == len(made)
-    assert all(re.fullmatch(r"kennel-snapshot(-new)?_[a-z0-9_-]{1,43}", name) for name in made)
+    assert all(re.fullmatch(r"kennel-snapshot(-new|-old)?_[a-z0-9_-]{1,43}", name) for name in made)

@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from kennel.plugin import PluginSettings, Provisioner, hookimpl
 from kennel.plugin.settings import Host, read_secret
+from kennel_postgres.backups import Backups
 from kennel_postgres.config import PostgresConfig
 from kennel_postgres.keys import Keys
 from kennel_postgres.provisioner import PostgresProvisioner
@@ -28,7 +29,9 @@ def kennel_provisioners(settings: PluginSettings) -> Iterable[Provisioner]:
 def provisioner(config: PostgresConfig, host: Host) -> PostgresProvisioner:
     """Return the provisioner that these settings describe. Raises ConfigError."""
     keys = Keys(config.key_file or host.state_dir / "postgres" / "key")
-    return PostgresProvisioner(config, _server(config), keys)
+    folder = config.backup_dir or host.state_dir / "postgres" / "backups"
+    backups = Backups(folder, keep_days=config.keep_days)
+    return PostgresProvisioner(config, _server(config), keys, backups)
 
 
 def _server(config: PostgresConfig) -> Server:

@@ -56,7 +56,7 @@ async def make_whole(
         await _name(session, beside, tenant)
     elif not found.closed or found.database_mark != mark(tenant):
         await _close(session, found.name, tenant)
-    await _let_in(session, found.name, password=password, limits=limits)
+    await let_in(session, found.name, password=password, limits=limits)
 
 
 def _refuse_foreign(found: Found, tenant: Tenant) -> None:
@@ -194,7 +194,7 @@ async def connected_to(session: Session, name: str) -> Sequence[str]:
     return [row[0] for row in rows]
 
 
-async def _let_in(session: Session, name: str, *, password: Secret, limits: Limits) -> None:
+async def let_in(session: Session, name: str, *, password: Secret, limits: Limits) -> None:
     """Let a role log in, as the last thing: from then on it has everything."""
     role = Identifier(name)
     timeout = limits.statement_timeout

@@ -27,6 +27,8 @@ def explained(error: psycopg.Error) -> ProviderError:
             f"postgres: {said}: Kennel's role needs CREATEDB and CREATEROLE, and must have made"
             " what it changes"
         )
+    if state == "55P03":
+        return Unavailable(f"postgres: {said}: a backup, a restore or a removal is under way")
     if PASSING.match(state):
         return Unavailable(f"postgres: {said}")
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""

@@ -18,7 +18,7 @@ from kennel_postgres.faults import explained
 Query: TypeAlias = SQL | Composed
 Row: TypeAlias = tuple[Any, ...]
 
-OPTIONS = "-c search_path=pg_catalog -c lock_timeout=60s -c statement_timeout=0"
+OPTIONS = "-c search_path=pg_catalog -c lock_timeout=20s -c statement_timeout=0"
 """Of Kennel's own sessions: it uses no object of anybody's, and waits for nobody for ever."""
 
 EXCLUSIVE = (
