@@ -50,13 +50,15 @@ async def do(postgres: PostgresProvisioner, verb: str, tenant: Tenant) -> None:
         elif verb == "remove":
             await postgres.remove(tenant)
         else:
-            order = Order(project=tenant.project, ref=tenant.ref)
+            ref = None if verb == "snapshot" else tenant.ref
+            order = Order(project=tenant.project, ref=ref)
             await postgres.command(verb, order, lambda _: None)
 
 
 def main() -> int:
     state, socket_dir, programs, verb, when, project, *more = sys.argv[1:]
     settings = json.loads(more[0]) if more else {}
+    settings["scrub"] = {name: Path(file) for name, file in settings.get("scrub", {}).items()}
     config = PostgresConfig(
         socket_dir=Path(socket_dir), user="kennel", programs=Path(programs), **settings
     )

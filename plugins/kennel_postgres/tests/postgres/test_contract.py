@@ -1,4 +1,4 @@
-"""The conformance suite, as a role that may make databases and roles, and as a superuser."""
+"""The conformance suite, as a role that may make databases and roles, and is no superuser."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,6 @@ FOREIGN = ("kennelXlovelace_main", "kennel_lovelace_mine", "kennel_lovelace")
 
 
 class TestPostgres(ProvisionerContract):
-    user = "kennel"
     server: PostgresqlServer
     make: Callable[..., PostgresProvisioner]
     listed: Callable[[], set[str]]
@@ -35,7 +34,7 @@ class TestPostgres(ProvisionerContract):
 
     @pytest.fixture
     def make_provisioner(self) -> MakeProvisioner:
-        return lambda: self.make(user=self.user)
+        return lambda: self.make(backup_before_drop="never")
 
     def inventory(self) -> set[str]:
         return self.listed()
@@ -59,7 +58,3 @@ class TestPostgres(ProvisionerContract):
         if not rows(env["DATABASE_URL"].value, "SELECT 1 FROM pg_tables WHERE tablename = 'words'"):
             return None
         return str(rows(env["DATABASE_URL"].value, "SELECT word FROM words")[0][0])
-
-
-class TestAsSuperuser(TestPostgres):
-    user = "postgres"

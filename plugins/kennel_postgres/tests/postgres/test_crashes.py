@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from kennel_postgres import PostgresProvisioner
 
-from kennel.domain import Ref, Tenant
+from kennel.domain import Ref, Tenant, names
+from kennel.plugin import Order
 from kennel.plugin.settings import Host
 from kennel.testing.postgresql import PostgresqlServer, rows
 
@@ -117,3 +118,62 @@ async def test_a_removal_is_gone_on_with(
     for tenant in everyone:
         await postgres.remove(tenant)
     assert inventory() == before
+
+
+async def test_a_restore_leaves_what_was_or_what_is_restored(
+    postgres: PostgresProvisioner, inventory: Callable[[], set[str]], crash: Crash
+) -> None:
+    before = inventory()
+    everyone = tenants("back", 34)
+    env = await postgres.ensure(everyone[0], {})
+    rows(env["DATABASE_URL"].value, "CREATE TABLE kept AS SELECT 1 AS which")
+    order = Order(project="back", ref=everyone[0].ref)
+    await postgres.command("backup", order, lambda _: None)
+    (file,) = backups_of(postgres).rglob("*.dump")
+    for tenant in everyone:
+        env = await postgres.ensure(tenant, {})
+        rows(env["DATABASE_URL"].value, "CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS which")
+        folder = backups_of(postgres) / names.database(tenant)
+        folder.mkdir(exist_ok=True)
+        (folder / file.name).write_bytes(file.read_bytes())
+        rows(env["DATABASE_URL"].value, "UPDATE kept SET which = 2")
+    died = await asyncio.to_thread(crash, "restore", "before", "back")
+    assert 20 <= died < len(everyone)
+    found = set()
+    for number, tenant in enumerate(everyone[: died + 1], 1):
+        if await postgres.lacking({tenant}):
+            await postgres.ensure(tenant, {})  # as the next pass does
+        env = await postgres.ensure(tenant, {})
+        [(which,)] = rows(env["DATABASE_URL"].value, "SELECT which FROM kept")
+        found.add(which)
+        if number == died + 1:
+            assert which == 1
+    assert found == {1, 2}
+    for tenant in everyone:
+        await postgres.remove(tenant)
+    assert inventory() == before
+
+
+async def test_a_snapshot_that_was_cut_off_is_made_anew(
+    postgres: PostgresProvisioner, inventory: Callable[[], set[str]], crash: Crash, tmp_path: Path
+) -> None:
+    before = inventory()
+    scrub = tmp_path / "scrub.sql"
+    scrub.write_text("UPDATE kept SET which = which + 10")
+    main = Tenant("snap", Ref.branch("main"))
+    env = await postgres.ensure(main, {})
+    rows(env["DATABASE_URL"].value, "CREATE TABLE kept AS SELECT 1 AS which")
+    settings = {"scrub": {"snap": str(scrub)}}
+    died = await asyncio.to_thread(crash, "snapshot", "before", "snap", **settings)
+    assert died >= 25
+    preview = Tenant("snap", Ref.pull_request(1))
+    env = await postgres.ensure(preview, {"template": "snapshot"})
+    assert rows(env["DATABASE_URL"].value, "SELECT which FROM kept") == [(11,)]
+    for tenant in (main, preview):
+        await postgres.remove(tenant)
+    await postgres.command("drop-snapshot", Order(project="snap"), lambda _: None)
+    assert inventory() == before
+
+
+def backups_of(postgres: PostgresProvisioner) -> Path:
+    return postgres._desk.backups._folder

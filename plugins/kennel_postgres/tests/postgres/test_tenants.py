@@ -98,6 +98,21 @@ async def test_a_hundred_at_once(make: Make, inventory: Callable[[], set[str]]) 
     assert inventory() == before
 
 
+async def test_a_superuser_goes_on_where_another_role_stopped(
+    make: Make, postgres: PostgresProvisioner, inventory: Callable[[], set[str]]
+) -> None:
+    before = inventory()
+    env = await postgres.ensure(ADA, {})
+    async with make(user="postgres") as superuser:
+        await superuser.check()
+        assert await superuser.ensure(ADA, {}) == env
+        bob = Tenant("lovelace", Ref.pull_request(42))
+        assert rows((await superuser.ensure(bob, {}))["DATABASE_URL"].value, "SELECT 1") == [(1,)]
+        for tenant in (ADA, bob):
+            await superuser.remove(tenant)
+    assert inventory() == before
+
+
 async def test_names_fit_and_are_not_cut(postgres: PostgresProvisioner) -> None:
     tenants = [Tenant("p" * 39, Ref.branch("x" * 200 + end)) for end in "ab"]
     for tenant in tenants:
