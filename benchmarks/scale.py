@@ -24,6 +24,8 @@ class Scale:
     repositories: int = 50
     refs: int = 20
     """Of each repository that is swept."""
+    tenants: int = 200
+    """Refs with a database each."""
 
 
 TINY = Scale(
@@ -38,4 +40,5 @@ TINY = Scale(
     resident=3,
     repositories=2,
     refs=3,
+    tenants=3,
 )

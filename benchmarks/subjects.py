@@ -4,7 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import apart, life, memory, passes, push, redeploys, router, sweep, units, webhook
+from benchmarks import (
+    apart,
+    life,
+    memory,
+    passes,
+    push,
+    redeploys,
+    resources,
+    router,
+    sweep,
+    units,
+    webhook,
+)
 from benchmarks.report import Cell, Table, ratio
 from benchmarks.scale import Scale
 
@@ -104,6 +116,11 @@ SUBJECTS: Mapping[str, Subject] = {
         "looking at every repository for lost webhooks, beside a fetch of each ref",
         sweep.run,
         sweep.tables,
+    ),
+    "resources": Subject(
+        "a pass that asks for every database, beside asking for each",
+        resources.run,
+        resources.tables,
     ),
     "memory": Subject("what Kennel takes up, beside its Caddy", memory.run, memory.tables),
     "apart": Subject(

@@ -28,6 +28,7 @@ KEYS: Mapping[str, set[str]] = {
         "fetches_ms",
     },
     "apart": {"units", "connection_ms", "request_ms", "start_ms"},
+    "resources": {"tenants", "made_each_ms", "pass", "without", "one_by_one"},
     "memory": {"deployments", "at_start", "kennel", "caddy"},
 }
 NEED_SYSTEMD = {"apart", "passes", "memory"}
