@@ -42,6 +42,7 @@ class Town:
     look_every: float = 60.0
     parallel: int = 16
     terms: Terms = field(default_factory=Terms)
+    terms_of: Callable[[Tenant], Terms] | None = None
     memory_max: int | None = None
     others: Sequence[MemoryProvisioner] = ()
     commits: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -126,7 +127,7 @@ def make_reconciler(town: Town) -> Reconciler:
         policy=Policy(
             drain=town.drain,
             limits_of=lambda _: Limits(memory_max=1 << 30, cpu_weight=100, tasks_max=100),
-            terms_of=lambda _: town.terms,
+            terms_of=town.terms_of or (lambda _: town.terms),
             previews_memory_max=town.memory_max,
         ),
         ready_timeout=town.ready_timeout,

@@ -11,7 +11,10 @@ import pytest
 from kennel import crashpoint
 from kennel.domain import Env, Manifest, Ref, Secret, Tenant
 from kennel.errors import Rejected, Unavailable
-from kennel.store import provisions, tenants
+from kennel.inventory import Inventory
+from kennel.settings import Settings
+from kennel.store import Store, provisions, tenants
+from kennel.terms import policy
 from kennel.testing import MemoryProvisioner
 from kennel.testing.provisioner import Box
 
@@ -494,3 +497,101 @@ class TestCrashes:
         await town.settle()
         assert (await town.build(number)).state == "done"
         assert (server.tenants, second.tenants) == ({PREVIEW}, {PREVIEW})
+
+
+class TestData:
+    """What is in a resource is never lost by what happens elsewhere."""
+
+    async def test_every_name_in_a_manifest_may_change_and_the_data_is_the_same(
+        self, town: "Town", server: Server, serving: "Serving"
+    ) -> None:
+        await town.built(serving("api", "web", site=True, resources=("memory",)))
+        await town.settle()
+        [box] = server.server.values()
+        box.text = "orders"
+        later = (serving("server"), serving("api", resources=("memory",)), serving(site=True))
+        for version, manifest in enumerate(later, 2):
+            await town.built(manifest, version=version)
+            await town.settle()
+            assert [one.text for one in server.server.values()] == ["orders"]
+        assert "remove" not in server.calls
+
+    async def test_a_main_that_is_deleted_and_pushed_again_finds_its_data(
+        self, town: "Town", server: Server, serving: "Serving"
+    ) -> None:
+        manifest = serving("api", resources=("memory",))
+        await town.built(manifest)
+        await town.settle()
+        [box] = server.server.values()
+        box.text = "orders"
+        await town.gone()
+        await town.settle()
+        assert await recorded(town) == {SHOP: {"memory"}}
+        await town.built(manifest, version=2)
+        await town.settle()
+        assert [one.text for one in server.server.values()] == ["orders"]
+        assert "remove" not in server.calls
+
+    @pytest.mark.parametrize("name", ["main", "staging", "dev"])
+    async def test_what_is_meant_to_last_keeps_its_data_however_long_it_is_idle(
+        self, town: "Town", server: Server, serving: "Serving", name: str
+    ) -> None:
+        ref = Ref.branch(name)
+        town.terms_of = policy(Settings()).terms_of
+        town.restarted()
+        await town.built(serving("api", resources=("memory",)), ref=ref)
+        await town.built(serving("api", resources=("memory",)), ref=PULL)
+        await town.settle()
+        for one in await town.reconciler.wanted():
+            change = partial(tenants.change, tenant_id=one.record.id, active_at=1.0)
+            await town.store.write(change)
+        await town.settle()
+        assert server.tenants == {Tenant("shop", ref)}, "the preview expired, and nothing else"
+
+    async def test_a_new_state_database_takes_nothing_away_and_the_data_is_found_again(
+        self, town: "Town", server: Server, serving: "Serving"
+    ) -> None:
+        refs = [Ref.branch(f"b{number}") for number in range(6)]
+        manifest = serving("api", resources=("memory",))
+        for ref in refs:
+            await town.built(manifest, ref=ref)
+        await town.settle()
+        for box in server.server.values():
+            box.text = str(box.tenant)
+        await town.reconciler.stop()
+        old, town.store = town.store, Store(f"sqlite:///{town.folder}/new.db")
+        await town.store.open()
+        try:
+            town.restarted()
+            await passes(town)
+            there = Inventory(store=town.store, provisioners={"memory": server})
+            found = (await there.resources(None)).resources
+            assert [one.orphan for one in found] == [True] * 6
+            await town.built(manifest, ref=refs[0])
+            await town.settle()
+            await town.gone(ref=refs[0])
+            await town.settle()
+            assert server.tenants == {Tenant("shop", ref) for ref in refs[1:]}
+            assert {box.text for box in server.server.values()} == set(map(str, server.tenants))
+        finally:
+            await town.reconciler.stop()
+            await town.store.close()
+            town.store = old
+
+    async def test_an_answer_that_is_short_takes_nothing_away(
+        self, town: "Town", server: Server, serving: "Serving", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(6):
+            ref = Ref.branch(f"b{number}")
+            await town.built(serving("api", resources=("memory",)), ref=ref)
+        await town.settle()
+        units, boxes = await town.units(), dict(server.server)
+
+        async def nothing() -> set[Tenant]:
+            return set()
+
+        monkeypatch.setattr(server, "observe", nothing)
+        await passes(town)
+        assert server.server == boxes
+        assert await town.units() == units
+        assert "remove" not in server.calls
