@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kennel.testing.debian_13 import postgresql_17
 from kennel.testing.missing import missing
 
 PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -38,7 +39,6 @@ class PostgresqlServer:
     programs: Path
     port: int = 5432
     prefix: Sequence[str] = ()
-    inside: Sequence[str] = ()
 
     @property
     def url(self) -> str:
@@ -64,11 +64,13 @@ class PostgresqlServer:
 
     def run(self, program: str, *words: str) -> None:
         """Run one of its programs as the user it runs as."""
-        command = [*self.prefix, *self.inside, str(self.programs / program), *words]
+        command = [*self.prefix, str(self.programs / program), *words]
         subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=60)
 
 
-def _programs() -> Path:
+def _programs(version: int | None) -> Path:
+    if version == 17:
+        return postgresql_17()
     path = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", "")])
     found = shutil.which("initdb", path=path)
     if found is None:
@@ -97,14 +99,17 @@ def rows(url: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def postgresql(*, port: int | None = None, settings: str = "") -> Iterator[PostgresqlServer]:
+def postgresql(
+    *, port: int | None = None, settings: str = "", version: int | None = None
+) -> Iterator[PostgresqlServer]:
     """Start a server whose roles reach each other's databases only if something lets them.
 
     `port`: where it listens on 127.0.0.1 as well; None: on its socket alone. `settings`: lines of
-    postgresql.conf. Skips the test (or fails it, where everything is required) if PostgreSQL is
+    postgresql.conf. `version`: 17 is Debian 13's, whatever this machine is; None: the newest that
+    is installed. Skips the test (or fails it, where everything is required) if PostgreSQL is
     not installed.
     """
-    programs, prefix = _programs(), _as_user()
+    programs, prefix = _programs(version), _as_user()
     base = Path(tempfile.mkdtemp(prefix="kpg"))
     if prefix:
         shutil.chown(base, "postgres", "postgres")
