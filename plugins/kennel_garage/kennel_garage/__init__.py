@@ -1,21 +1,28 @@
-"""A Garage bucket and key for every tenant.
+"""A Garage bucket, and a key that reaches nothing else, for every tenant.
 
-This version registers the plugin and offers nothing yet: turning it on is refused.
+[plugins.garage]
+admin_token = "file:/run/secrets/garage-admin-token"
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 
-from kennel.errors import ConfigError
 from kennel.plugin import PluginSettings, Provisioner, hookimpl
+from kennel.plugin.settings import read_secret
+from kennel_garage.admin import Admin
+from kennel_garage.config import GarageConfig
+from kennel_garage.provisioner import GarageProvisioner
+
+__all__ = ["GarageConfig", "GarageProvisioner", "kennel_provisioners", "provisioner"]
 
 
 @hookimpl
 def kennel_provisioners(settings: PluginSettings) -> Iterable[Provisioner]:
-    """Refuse to be turned on. Raises ConfigError where there is a table `[plugins.garage]`."""
-    if "garage" in settings.names:
-        raise ConfigError(
-            f"kennel-garage {version('kennel-garage')} has no provisioner yet:"
-            " remove [plugins.garage]"
-        )
-    return ()
+    """Offer the provisioner where there is a table `[plugins.garage]`. Raises ConfigError."""
+    config = settings.read("garage", GarageConfig)
+    return [] if config is None else [provisioner(config)]
+
+
+def provisioner(config: GarageConfig) -> GarageProvisioner:
+    """Return the provisioner that these settings describe. Raises ConfigError."""
+    token = read_secret(config.admin_token, where="[plugins.garage] admin_token")
+    return GarageProvisioner(config, Admin(config.admin_url, token))
