@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from kennel.plugin import PluginSettings, Provisioner, hookimpl
 from kennel_valkey.config import ValkeyConfig
 from kennel_valkey.databases import DatabaseProvisioner
+from kennel_valkey.instances import InstanceProvisioner
 from kennel_valkey.opening import provisioner
 
-__all__ = ["DatabaseProvisioner", "ValkeyConfig", "kennel_provisioners"]
+__all__ = ["DatabaseProvisioner", "InstanceProvisioner", "ValkeyConfig", "kennel_provisioners"]
 
 
 @hookimpl

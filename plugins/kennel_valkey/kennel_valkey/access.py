@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from kennel.domain import Tenant, names
 
+VARIABLES = frozenset({"VALKEY_URL", "REDIS_URL", "VALKEY_CHANNELS"})
+"""What a service is told: where, and how the channels begin that are its tenant's."""
+
 CATEGORIES = (
     "@string",
     "@hash",

@@ -17,7 +17,6 @@ from kennel_valkey.options import DatabaseOptions, read_options
 from kennel_valkey.server import MARK, Mark, Seen, Server
 
 Scripts: TypeAlias = Literal["auto", "always", "never"]
-VARIABLES = frozenset({"VALKEY_URL", "REDIS_URL", "VALKEY_CHANNELS"})
 
 FULL = (
     "valkey: all {databases} databases of the server are given away or in use. Set a larger"
@@ -39,7 +38,7 @@ class DatabaseProvisioner(Provisioner):
     """
 
     name: ClassVar[str] = "valkey"
-    variables: ClassVar[frozenset[str]] = VARIABLES
+    variables: ClassVar[frozenset[str]] = access.VARIABLES
 
     def __init__(
         self,

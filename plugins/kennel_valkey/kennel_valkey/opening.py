@@ -6,8 +6,9 @@ from kennel.domain import Secret
 from kennel.plugin import Provisioner
 from kennel.plugin.settings import Host, read_secret
 from kennel_valkey.address import Account, Address, number_of
-from kennel_valkey.config import ValkeyConfig, wrong
+from kennel_valkey.config import ValkeyConfig, size, wrong
 from kennel_valkey.databases import DatabaseProvisioner
+from kennel_valkey.instances import InstanceProvisioner
 from kennel_valkey.key import Key
 from kennel_valkey.ledger import Ledger
 from kennel_valkey.server import Server
@@ -20,6 +21,8 @@ def provisioner(config: ValkeyConfig, host: Host) -> Provisioner:
     """Return the provisioner, not opened. Raises ConfigError for settings that do not fit."""
     folder = config.state_dir or host.state_dir / "valkey"
     key = Key(config.key_file or folder / "key")
+    if config.isolation == "instance":
+        return InstanceProvisioner(instances(config), Ledger(folder / "instances.json"), key)
     url = kennels_url(config)
     return DatabaseProvisioner(
         Server(url),
@@ -29,6 +32,16 @@ def provisioner(config: ValkeyConfig, host: Host) -> Provisioner:
         reserved=config.reserved,
         scripts=config.scripts,
     )
+
+
+def instances(config: ValkeyConfig) -> ValkeyConfig:
+    """Return the settings, if they are such as instances have."""
+    for key in ("url", "socket", "password", "address", "reserved"):
+        if getattr(config, key):
+            raise wrong(key, 'it is for isolation = "database": leave it out with "instance"')
+    if size(config.instance_memory) > size(config.instance_memory_max):
+        raise wrong("instance_memory", "it is more than instance_memory_max")
+    return config
 
 
 def kennels_url(config: ValkeyConfig) -> Secret:

@@ -115,6 +115,11 @@ class Server:
             users={user: one for user, one in zip(users, found, strict=True) if one},
         )
 
+    async def memory(self) -> int:
+        """Return the bytes that the server uses."""
+        async with self._asking() as client:
+            return int(_field(await client.execute_command("INFO", "memory"), "used_memory"))
+
     async def claim(self, mark: Mark) -> bool:
         """Leave the mark, unless there is one. Return whether it is this one now."""
         async with self._asking() as client:

@@ -17,7 +17,10 @@ MakeDatabases: TypeAlias = Callable[..., DatabaseProvisioner]
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    return Host(state_dir=tmp_path / "state", run_dir=tmp_path / "run")
+    host = Host(state_dir=tmp_path / "state", run_dir=tmp_path / "run")
+    for folder in (host.state_dir, host.run_dir):
+        folder.mkdir()
+    return host
 
 
 @pytest.fixture(params=RELEASES)
