@@ -26,6 +26,7 @@ class Scale:
     """Of each repository that is swept."""
     tenants: int = 200
     """Refs with a database each."""
+    buckets: int = 30
 
 
 TINY = Scale(
@@ -41,4 +42,5 @@ TINY = Scale(
     repositories=2,
     refs=3,
     tenants=3,
+    buckets=2,
 )

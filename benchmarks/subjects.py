@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     apart,
+    buckets,
     life,
     memory,
     passes,
@@ -121,6 +122,11 @@ SUBJECTS: Mapping[str, Subject] = {
         "a pass that asks for every database, beside asking for each",
         resources.run,
         resources.tables,
+    ),
+    "buckets": Subject(
+        "a bucket and its key on Garage, beside making them by hand",
+        buckets.run,
+        buckets.tables,
     ),
     "memory": Subject("what Kennel takes up, beside its Caddy", memory.run, memory.tables),
     "apart": Subject(

@@ -29,6 +29,10 @@ KEYS: Mapping[str, set[str]] = {
     },
     "apart": {"units", "connection_ms", "request_ms", "start_ms"},
     "resources": {"tenants", "made_each_ms", "pass", "without", "one_by_one"},
+    "buckets": {
+        *("buckets", "made", "again", "together_each_ms", "idle_look_ms", "removed"),
+        *("calls", "by_hand"),
+    },
     "memory": {"deployments", "at_start", "kennel", "caddy"},
 }
 NEED_SYSTEMD = {"apart", "passes", "memory"}

@@ -1,5 +1,6 @@
 """A Garage that lives as long as a test session: one node, on ports of its own."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -25,12 +26,16 @@ REGION = "garage"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarageServer:
-    """A Garage that runs. `admin`, `s3`: the URLs of its two APIs; `web`: of its public sites."""
+    """A Garage that runs. `admin`, `s3`: the URLs of its two APIs; `web`: of its public sites.
+
+    `config`: the file that its own commands read.
+    """
 
     admin: str
     s3: str
     web: str
     token: str
+    config: Path
 
     def ask(self, call: str, body: object = None, **query: str) -> Any:
         """Call version 2 of the admin API. Return what it answers; None where it says no."""
@@ -46,13 +51,21 @@ class GarageServer:
 
 
 def find() -> Path:
-    """Return the program; skip, or fail where everything is required, if there is none."""
+    """Return the program; skip, or fail where everything is required, if there is none.
+
+    One that `scripts/install-garage` is building is waited for.
+    """
+    if found := shutil.which("garage"):
+        return Path(found)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    ours = cache / "kennel" / f"garage-{VERSION}" / "bin" / "garage"
-    found = shutil.which("garage") or (str(ours) if ours.is_file() else None)
-    if found is None:
-        missing(f"no garage here: `cargo install garage --version {VERSION} --locked`")
-    return Path(found)
+    place = cache / "kennel" / f"garage-{VERSION}"
+    lock = place.with_name(f"{place.name}.lock")
+    if lock.exists():
+        with lock.open() as held:
+            fcntl.flock(held, fcntl.LOCK_SH)
+    if not (program := place / "bin" / "garage").is_file():
+        missing("no garage here: run scripts/install-garage, or put one on PATH")
+    return program
 
 
 @contextmanager
@@ -74,6 +87,7 @@ def garage_server() -> Iterator[GarageServer]:
         s3=f"http://127.0.0.1:{s3}",
         web=f"http://127.0.0.1:{web}",
         token=token,
+        config=config,
     )
     try:
         _lay_out(server, process, base / "log")

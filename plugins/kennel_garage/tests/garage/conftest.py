@@ -17,6 +17,16 @@ MakeGarage: TypeAlias = Callable[..., GarageProvisioner]
 S3: TypeAlias = Callable[[Env], Any]
 
 
+BUILT_WITHIN = 1200
+"""Seconds that a test may wait, with all its own work, for a Garage that is still being built."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(BUILT_WITHIN))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[GarageServer]:
     with garage_server() as server:
