@@ -9,6 +9,7 @@ from benchmarks import (
     buckets,
     life,
     memory,
+    numbers,
     passes,
     push,
     redeploys,
@@ -127,6 +128,9 @@ SUBJECTS: Mapping[str, Subject] = {
         "a bucket and its key on Garage, beside making them by hand",
         buckets.run,
         buckets.tables,
+    ),
+    "numbers": Subject(
+        "a Valkey number for a tenant, beside the commands by hand", numbers.run, numbers.tables
     ),
     "memory": Subject("what Kennel takes up, beside its Caddy", memory.run, memory.tables),
     "apart": Subject(

@@ -33,6 +33,10 @@ KEYS: Mapping[str, set[str]] = {
         *("buckets", "made", "again", "together_each_ms", "idle_look_ms", "removed"),
         *("calls", "by_hand"),
     },
+    "numbers": {
+        *("tenants", "made_ms", "made_worst_ms", "made_by_hand_ms", "again_ms"),
+        *("together_each_ms", "pass_ms", "removed_ms", "removed_by_hand_ms"),
+    },
     "memory": {"deployments", "at_start", "kennel", "caddy"},
 }
 NEED_SYSTEMD = {"apart", "passes", "memory"}
