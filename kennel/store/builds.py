@@ -275,6 +275,17 @@ def again(db: Connection, build_id: int, *, now: float) -> bool:
     return True
 
 
+def waits_beside(db: Connection, build_id: int) -> bool:
+    """Return whether another build of the same ref waits to be deployed."""
+    mine = sa.select(builds.c.project_id, builds.c.ref).where(builds.c.id == build_id).subquery()
+    other = sa.select(builds.c.id).where(
+        builds.c.project_id == mine.c.project_id,
+        builds.c.ref == mine.c.ref,
+        builds.c.state == "built",
+    )
+    return db.execute(other.limit(1)).first() is not None
+
+
 def good(db: Connection, tenant: Tenant) -> list[Build]:
     """Return the builds of a ref that were live once, newest first."""
     mine = (project_rows.c.name == tenant.project, builds.c.ref == tenant.ref.name)

@@ -55,9 +55,10 @@ def serve(db: Connection, tenant_id: int) -> None:
 def renew(db: Connection, tenant_id: int, *, build_id: int, now: float) -> bool:
     """Let what is live be deployed once more, to find what was given since.
 
-    That is tried once: if it fails, its build says why. False: something is on its way already.
+    That is tried once: if it fails, its build says why. False: something is on its way already, and
+    finds it.
     """
-    if not builds.again(db, build_id, now=now):
+    if builds.waits_beside(db, build_id) or not builds.again(db, build_id, now=now):
         return False
     serve(db, tenant_id)
     return True

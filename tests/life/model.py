@@ -382,6 +382,10 @@ class Model:
         """A tenant is given its data."""
         one.data, one.doomed = True, False
 
+    def loses(self, one: Life) -> None:
+        """The data of a tenant is lost: it is given it again, if what is live of it asks for it."""
+        one.data = False
+
     def removes(self, one: Life, *, there: bool) -> None:
         """The data of a tenant is about to be removed, if it is `there`."""
         if not there:
@@ -456,7 +460,8 @@ class Model:
             states |= {STOPPED if one.stopped else ASLEEP}
         for state in states - {OVERDUE}:
             for commit in one.due(state):
-                yield state, commit, view(commit, awake=state == AWAKE, data=one.data)
+                again = state == AWAKE and commit is not None and commit.data
+                yield state, commit, view(commit, awake=state == AWAKE, data=one.data or again)
 
     def _is_built(self, one: Life, heads: Sequence[Commit]) -> None:
         """Raise Broken if a head that Kennel has heard of was not built. `heads`: all it had."""

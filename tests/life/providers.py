@@ -1,10 +1,11 @@
 """Providers that can be in trouble, note what is asked of them, and ask the model what they may."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
-from kennel.domain import Env, Route, Target, Tenant, Unit, UnitStatus
+from kennel.domain import Env, Route, Secret, Target, Tenant, Unit, UnitStatus, names
 from kennel.errors import ProviderError, Rejected
 from kennel.plugin import Router, RouterState, Supervisor
 from kennel.testing import MemoryProvisioner
@@ -39,20 +40,34 @@ class Troubles:
 
 
 class JudgedProvisioner(MemoryProvisioner):
-    """Asks the model before it removes anything."""
+    """Asks the model before it removes anything, and may lose what it made.
+
+    What is made again then is reached otherwise.
+    """
 
     def __init__(self, model: Model, troubles: Troubles) -> None:
         super().__init__()
         self._model = model
         self._troubles = troubles
+        self._losses: Counter[Tenant] = Counter()
+
+    def lose(self, tenant: Tenant) -> None:
+        """Lose what a tenant has: somebody dropped it on the server."""
+        del self.server[names.database(tenant)]
+        self._losses[tenant] += 1
+        self._model.loses(self._model.of(tenant))
+
+    def url(self, tenant: Tenant) -> str:
+        """Return how what a tenant has is reached now."""
+        return f"memory:///{names.database(tenant)}?{self._losses[tenant]}"
 
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
         await asyncio.sleep(0)
         self._troubles.meet("provisioner", tenant)
-        env = await super().ensure(tenant, options)
+        await super().ensure(tenant, options)
         self._model.ensures(self._model.of(tenant))
         await asyncio.sleep(0)
-        return env
+        return {"MEMORY_URL": Secret(self.url(tenant))}
 
     async def remove(self, tenant: Tenant) -> None:
         await asyncio.sleep(0)
@@ -74,6 +89,7 @@ class NotedSupervisor(Supervisor):
         self.inner = inner
         self.units: dict[str, Unit] = {}
         self.contents: dict[str, str] = {}
+        self.urls: dict[str, str] = {}
         self._troubles = troubles
 
     @property
@@ -92,6 +108,7 @@ class NotedSupervisor(Supervisor):
         self.units.pop(unit.name, None)
         self.units[unit.name] = unit
         self.contents[unit.name] = env["CONTENT"].value
+        self.urls[unit.name] = env["MEMORY_URL"].value if "MEMORY_URL" in env else ""
         await self.inner.ensure(unit, env)
 
     async def run(self, unit: Unit, env: Env, *, within: float) -> str | None:

@@ -215,6 +215,16 @@ class Steps:
         self.world.troubles.begin(kind, error, calls)
         await self._then(draw)
 
+    async def loss(self, draw: Draw) -> None:
+        """Somebody drops the data of a ref on the server."""
+        pulls = [Tenant(p, Ref.pull_request(n)) for p in PROJECTS for n in PULLS]
+        tenant = draw([*self._branches(), *pulls])
+        if tenant in self.world.provisioner.tenants:
+            self._tell(f"the data of {tenant} is lost")
+            self.world.provisioner.lose(tenant)
+            self.world.calm = False
+        await self._then(draw)
+
     async def death(self, draw: Draw) -> None:
         """A service ends by itself."""
         found = await self.world.scenery.supervisor.inner.observe()
@@ -349,6 +359,7 @@ STEPS = {
     "crash": 1,
     "crash_at": 3,
     "trouble": 3,
+    "loss": 2,
     "death": 2,
     "stop": 1,
     "start": 2,

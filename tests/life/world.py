@@ -510,6 +510,9 @@ class World:
             unit = self.scenery.supervisor.units[name]
             text = self.scenery.supervisor.contents[name]
             state = "" if status.state is UnitState.RUNNING else f" {status.state.value}"
+            url, now = self.scenery.supervisor.urls[name], self.provisioner.url(unit.key.tenant)
+            if url not in {"", now} and not self.model.of(unit.key.tenant).refused:
+                state += " that finds its data where it was"
             units.setdefault(unit.key.tenant, []).append(f"{text}{state}")
         for route in self.scenery.router.routes:
             got = {await self.scenery.sees(host) for host in route.hosts}

@@ -12,6 +12,7 @@ from kennel import crashpoint
 from kennel.domain import Env, Manifest, Ref, Secret, Tenant
 from kennel.errors import Rejected, Unavailable
 from kennel.inventory import Inventory
+from kennel.plan import Wanted
 from kennel.settings import Settings
 from kennel.store import Store, provisions, tenants
 from kennel.terms import policy
@@ -155,6 +156,28 @@ class TestLacking:
         writes = town.store.changes
         await passes(town)
         assert town.store.changes == writes
+
+    async def test_a_renewal_takes_no_newer_build_back(
+        self, town: "Town", server: Server, serving: "Serving", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = await town.built(serving("api", resources=("memory",)))
+        await town.settle()
+        second = 0
+        renew = town.reconciler._settler._provisioning.renew
+
+        async def late(wanted: Wanted) -> None:
+            nonlocal second
+            second = second or await town.built(serving("api", resources=("memory",)), version=2)
+            await renew(wanted)
+
+        monkeypatch.setattr(town.reconciler._settler._provisioning, "renew", late)
+        server.port = 2
+        server.server.clear()
+        await town.settle()
+        assert second > first
+        assert (await town.build(second)).state == "done"
+        [url] = found_in(town)
+        assert url.endswith(":2")
 
     async def test_a_renewal_that_fails_is_not_tried_again_and_again(
         self, town: "Town", server: Server, serving: "Serving"
