@@ -1,21 +1,26 @@
-"""DNS records for custom domains at Cloudflare.
+"""Names of custom domains at Cloudflare.
 
-This version registers the plugin and offers nothing yet: turning it on is refused.
+[plugins.cloudflare]
+token = "file:/run/secrets/cloudflare-token"
+zones = ["example.org"]
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 
-from kennel.errors import ConfigError
 from kennel.plugin import DnsProvider, PluginSettings, hookimpl
+from kennel.plugin.settings import read_secret
+from kennel_cloudflare.api import Api
+from kennel_cloudflare.config import CloudflareConfig
+from kennel_cloudflare.provider import CloudflareProvider
+
+__all__ = ["CloudflareConfig", "CloudflareProvider", "kennel_dns_providers"]
 
 
 @hookimpl
 def kennel_dns_providers(settings: PluginSettings) -> Iterable[DnsProvider]:
-    """Refuse to be turned on. Raises ConfigError where there is a table `[plugins.cloudflare]`."""
-    if "cloudflare" in settings.names:
-        raise ConfigError(
-            f"kennel-cloudflare {version('kennel-cloudflare')} has no DNS provider yet:"
-            " remove [plugins.cloudflare]"
-        )
-    return ()
+    """Offer the provider where there is a table `[plugins.cloudflare]`. Raises ConfigError."""
+    config = settings.read("cloudflare", CloudflareConfig)
+    if config is None:
+        return []
+    token = read_secret(config.token, where="[plugins.cloudflare] token")
+    return [CloudflareProvider(config, Api(config.api_url, token))]
