@@ -264,6 +264,13 @@ class ProvisionerContract(Contract):
             await provisioner.ensure(ADA, {UNKNOWN_OPTION: 1})
         assert ADA not in await provisioner.observe()
 
+    async def test_options_are_checked_before_anything_is_made(
+        self, provisioner: Provisioner
+    ) -> None:
+        provisioner.check_options({})
+        with pytest.raises(Rejected, match=UNKNOWN_OPTION):
+            provisioner.check_options({UNKNOWN_OPTION: 1})
+
     async def test_what_is_not_kennels_is_left_alone(self, provisioner: Provisioner) -> None:
         mine = await provisioner.observe()
         await self.optional(self.make_foreign)

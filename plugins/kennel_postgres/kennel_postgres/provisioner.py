@@ -156,6 +156,9 @@ class PostgresProvisioner(Provisioner):
             for name, tenant in sorted(found.items(), key=lambda one: one[1])
         ]
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        check_allowed(read_options(options).extensions, self._config.extensions)
+
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
         wanted = read_options(options)
         check_allowed(wanted.extensions, self._config.extensions)

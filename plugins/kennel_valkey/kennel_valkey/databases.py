@@ -111,6 +111,9 @@ class DatabaseProvisioner(Provisioner):
             for tenant, entry in sorted(book.entries.items())
         ]
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        read_options(options, DatabaseOptions)
+
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
         read = read_options(options, DatabaseOptions)
         password = await in_thread(self._key.password, tenant, purpose="database")

@@ -177,6 +177,9 @@ class InstanceProvisioner(Provisioner):
         except ProviderError:
             return None
 
+    def check_options(self, options: Mapping[str, object]) -> None:
+        read_options(options, InstanceOptions)
+
     async def ensure(self, tenant: Tenant, options: Mapping[str, object]) -> Env:
         read = read_options(options, InstanceOptions)
         instance = await in_thread(self._instance, tenant, read)
