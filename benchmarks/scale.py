@@ -27,6 +27,10 @@ class Scale:
     tenants: int = 200
     """Refs with a database each."""
     buckets: int = 30
+    databases: int = 20
+    """Times that a database is made in each way."""
+    rows: int = 100_000
+    """Of the template that some start from, 230 bytes each."""
 
 
 TINY = Scale(
@@ -43,4 +47,6 @@ TINY = Scale(
     refs=3,
     tenants=3,
     buckets=2,
+    databases=2,
+    rows=100,
 )

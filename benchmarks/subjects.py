@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import (
     apart,
     buckets,
+    databases,
     life,
     memory,
     numbers,
@@ -131,6 +132,11 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "numbers": Subject(
         "a Valkey number for a tenant, beside the commands by hand", numbers.run, numbers.tables
+    ),
+    "databases": Subject(
+        "a new database, empty and from a template, beside the server's own and by hand",
+        databases.run,
+        databases.tables,
     ),
     "memory": Subject("what Kennel takes up, beside its Caddy", memory.run, memory.tables),
     "apart": Subject(

@@ -28,6 +28,7 @@ KEYS: Mapping[str, set[str]] = {
         "fetches_ms",
     },
     "apart": {"units", "connection_ms", "request_ms", "start_ms"},
+    "databases": {"synced", "unsynced"},
     "resources": {"tenants", "made_each_ms", "pass", "without", "one_by_one"},
     "buckets": {
         *("buckets", "made", "again", "together_each_ms", "idle_look_ms", "removed"),

@@ -111,11 +111,12 @@ class Copier:
                     f"postgres: {found[0][0]} in the template of {name} belongs to a superuser:"
                     " have a role of its own own what is in there (see the README)"
                 )
-            for one in owners:
-                await _hand_over_schemas(inside, one, owner)
-                await inside.run(
-                    SQL("REASSIGN OWNED BY {} TO {}").format(Identifier(one), Identifier(owner))
-                )
+            async with inside.transaction(passing=True):
+                for one in owners:
+                    await _hand_over_schemas(inside, one, owner)
+                    await inside.run(
+                        SQL("REASSIGN OWNED BY {} TO {}").format(Identifier(one), Identifier(owner))
+                    )
 
 
 async def _hand_over_schemas(inside: Session, one: str, owner: str) -> None:

@@ -50,13 +50,17 @@ async def make_whole(
         await drop_database(session, name)
     if not found.role:
         await _make_role(session, tenant)
+    beside = names.database_beside(tenant, "new")
     if not found.database:
-        beside = names.database_beside(tenant, "new")
         await fill(session, beside)
-        await _name(session, beside, tenant)
-    elif not found.closed or found.database_mark != mark(tenant):
-        await _close(session, found.name, tenant)
-    await let_in(session, found.name, password=password, limits=limits)
+        await until_alone(session, beside)
+    async with session.transaction():
+        if not found.database:
+            await _close(session, beside, tenant)
+            await session.run(rename(beside, found.name))
+        elif not found.closed or found.database_mark != mark(tenant):
+            await _close(session, found.name, tenant)
+        await let_in(session, found.name, password=password, limits=limits)
 
 
 def _refuse_foreign(found: Found, tenant: Tenant) -> None:
@@ -76,7 +80,7 @@ def _refuse_foreign(found: Found, tenant: Tenant) -> None:
 async def _make_role(session: Session, tenant: Tenant) -> None:
     """Make a role that cannot log in yet, with its mark; Kennel's own may act for it."""
     name = names.database(tenant)
-    async with session.transaction():
+    async with session.transaction(passing=True):
         await make_role(session, name, mark(tenant))
 
 
@@ -104,7 +108,7 @@ async def create_empty(session: Session, name: str, owner: str) -> None:
 
 async def shut_out(session: Session, name: str) -> None:
     """Let nobody but the owner of a database connect to it, and the owner do so."""
-    async with session.transaction():
+    async with session.transaction(passing=True):
         await session.run(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
         await _allow(session, name, whether=True)
 
@@ -114,20 +118,8 @@ async def _allow(session: Session, name: str, *, whether: bool) -> None:
     await session.run(allow.format(Identifier(name), whether))
 
 
-async def _name(session: Session, beside: str, tenant: Tenant) -> None:
-    """Give a new database its tenant's name and mark, closed to others, all at once."""
-    await until_alone(session, beside)
-    async with session.transaction():
-        await _close_words(session, beside, tenant)
-        await session.run(rename(beside, names.database(tenant)))
-
-
 async def _close(session: Session, name: str, tenant: Tenant) -> None:
-    async with session.transaction():
-        await _close_words(session, name, tenant)
-
-
-async def _close_words(session: Session, name: str, tenant: Tenant) -> None:
+    """Give a database its mark, and let nobody but its owner connect to it."""
     database = Identifier(name)
     await session.run(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     await session.run(SQL("COMMENT ON DATABASE {} IS {}").format(database, mark(tenant)))
@@ -154,7 +146,7 @@ async def swap(session: Session, tenant: Tenant) -> None:
     async with session.transaction():
         if found.database:
             await session.run(rename(name, old))
-        await _close_words(session, new, tenant)
+        await _close(session, new, tenant)
         await session.run(rename(new, name))
     if found.database:
         await drop_database(session, old)

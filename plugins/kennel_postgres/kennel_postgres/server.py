@@ -57,9 +57,15 @@ class Session:
         return await cursor.fetchall() if cursor.description is not None else []
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """Make what is run meanwhile happen whole or not at all."""
+    async def transaction(self, *, passing: bool = False) -> AsyncIterator[None]:
+        """Make what is run meanwhile happen whole or not at all.
+
+        `passing`: a step on the way, after which more follows: it need not be on the disk yet. The
+        log is written in order, so what follows never lasts without it.
+        """
         await self.run(SQL("BEGIN"))
+        if passing:
+            await self.run(SQL("SET LOCAL synchronous_commit = off"))
         yield  # whatever is raised ends the session, and the transaction with it
         await self.run(SQL("COMMIT"))
 
