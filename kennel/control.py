@@ -66,6 +66,7 @@ class Control:
             units=world.actual.units,
             ailing=world.actual.ailing,
             troubles=self.reconciler.troubles,
+            unpublished=self.reconciler.names.troubles,
             url=self.providers.router.url,
             label=self.settings.previews.approval_label,
         )

@@ -41,6 +41,8 @@ Place: TypeAlias = Literal[
     "resource-removed",
     "resources-removed",
     "tenant-forgotten",
+    "name-noted",
+    "name-removed",
 ]
 
 PLACES: Final[tuple[Place, ...]] = get_args(Place)

@@ -256,6 +256,8 @@ def _reconciler(
         policy=policy(settings),
         ready_timeout=settings.services.ready_timeout,
         settle_time=settings.services.settle_time,
+        target=settings.domains.target or "",
+        wildcard=settings.domains.publish_ephemeral,
     )
     return Reconciler(
         store,

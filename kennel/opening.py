@@ -28,10 +28,12 @@ async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitSt
     A Rejected one stops the start, others are awaited; provisioners not for long: those who use
     them are.
     """
+    refuse_without_target(settings, ports)
     providers = Providers(
         supervisor=choose("supervisor", settings.supervisor, ports.supervisors),
         router=choose("router", settings.router, ports.routers),
         provisioners={name: Latecomer(one) for name, one in ports.provisioners.items()},
+        dns=ports.dns_providers,
     )
     for provisioner in providers.provisioners.values():
         provisioner.use(providers.supervisor)
@@ -39,6 +41,16 @@ async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitSt
         opens = one.opened() if isinstance(one, Latecomer) else one
         await _open(stack, kind, one, opens)
     return providers
+
+
+def refuse_without_target(settings: Settings, ports: Ports) -> None:
+    """Raise ConfigError where names would be published, and nobody says where they lead."""
+    if ports.dns_providers and settings.domains.target is None:
+        raise ConfigError(
+            f"[domains] target is missing: say where custom domains lead that"
+            f" {', '.join(sorted(ports.dns_providers))} publishes, an address of this machine or a"
+            ' name, such as "203.0.113.7"'
+        )
 
 
 async def _open(

@@ -65,9 +65,15 @@ class WebTable(Table, frozen=True):
 
 
 class DomainsTable(Table, frozen=True):
-    """`ephemeral`: every ref gets `{project}-{ref}.{ephemeral}`; a wildcard points it here."""
+    """`ephemeral`: every ref gets `{project}-{ref}.{ephemeral}`; a wildcard points it here.
+
+    `target`: where DNS providers have custom domains lead, an address of this machine or a name.
+    `publish_ephemeral`: whether they publish that wildcard, too.
+    """
 
     ephemeral: str = "localhost"
+    target: str | None = None
+    publish_ephemeral: bool = False
 
 
 class BuildTable(Table, frozen=True):
@@ -348,6 +354,12 @@ def _check(settings: Settings, source: str) -> None:
             )
 
 
+def _is_target(text: str) -> bool:
+    """Return whether a name can lead there: to an address, or to a name that looks like none."""
+    is_name = names.HOST.fullmatch(text) and not text.rpartition(".")[2].isdigit()
+    return bool(is_name) or names.is_address(text)
+
+
 def _check_places(settings: Settings, source: str) -> None:
     """Refuse folders that depend on where one stands, and names and addresses that are none."""
     for key in ("state_dir", "run_dir"):
@@ -357,6 +369,12 @@ def _check_places(settings: Settings, source: str) -> None:
                 f"{source}: {key}: {str(folder)!r} is no absolute path, such as"
                 f' "{Path.home() / "kennel"}"'
             )
+    target = settings.domains.target
+    if target is not None and not _is_target(target):
+        raise ConfigError(
+            f"{source}: [domains] target: {target!r} is neither an address nor a name in lower"
+            ' case, such as "203.0.113.7" or "edge.example.net"'
+        )
     domain = settings.domains.ephemeral
     if not names.HOST.fullmatch(f"shop-main.{domain}"):
         raise ConfigError(

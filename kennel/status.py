@@ -1,6 +1,7 @@
 """What people are shown of a ref: derived, never stored. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from kennel import views
 from kennel.approval import waits_for
@@ -42,6 +43,7 @@ def deployments(
     builds: Mapping[Tenant, Build],
     units: Mapping[str, UnitStatus],
     troubles: Mapping[Tenant, str],
+    unpublished: Mapping[Tenant, str] = MappingProxyType({}),
     url: Callable[[str], str],
     ailing: Mapping[str, str] | None = None,
     label: str = "",
@@ -49,8 +51,8 @@ def deployments(
     """Return a line for everything that is live, and one for every ref that has nothing yet.
 
     `builds`: the newest build of each ref. `troubles`: why a tenant could not be settled.
-    `ailing`: units that run, and what is wrong with them. `label`: that of pull requests which may
-    be built.
+    `unpublished`: why a name of it is not. `ailing`: units that run, and what is wrong with them.
+    `label`: that of pull requests which may be built.
     """
     units = {**units, **_ill(units, ailing or {})}
     lines: list[views.Deployment] = []
@@ -67,7 +69,7 @@ def deployments(
                 deployed,
                 fate=plan.fates.get(tenant, Fate.AWAKE),
                 units=units,
-                trouble=trouble,
+                trouble=trouble or unpublished.get(tenant, ""),
                 upcoming=upcoming,
                 url=url,
             )

@@ -31,6 +31,8 @@ trusted_proxies = ["10.0.0.1"]
 
 [domains]
 ephemeral = "preview.example.org"
+target = "203.0.113.7"
+publish_ephemeral = true
 
 [build]
 max_concurrent = 4
@@ -309,6 +311,8 @@ def test_an_unknown_key_of_any_table(table: str) -> None:
     [
         ('state_dir = "here"', "state_dir: 'here' is no absolute path"),
         ('run_dir = "~/run"', "run_dir: '~/run' is no absolute path"),
+        ('domains.target = "Edge.net"', "[domains] target: 'Edge.net' is neither an address nor"),
+        ('domains.target = "1.2.3"', "[domains] target: '1.2.3' is neither an address nor a name"),
         ('domains.ephemeral = "https://x.org/"', "[domains] ephemeral: 'https://x.org/' is no"),
         (
             '[projects.shop]\nurl = "https://git.example.org/acme/shop"\ndomains = ["https://x"]',

@@ -14,6 +14,7 @@ from kennel.cli.outcome import Exit, Failure
 from kennel.cli.words import approximately
 from kennel.domain import Environment
 from kennel.errors import ConfigError
+from kennel.opening import refuse_without_target
 from kennel.plugin.manager import Plugins, Ports, choose
 from kennel.plugin.settings import PluginSettings, read_secret
 from kennel.prerequisites import missing_programs
@@ -37,6 +38,7 @@ def check_config(
     wanted = PluginSettings(settings.tables, settings.plugin_host)
     plugins = Plugins.discover()
     ports = plugins.ports(wanted)
+    refuse_without_target(settings, ports)
     lines = [*_described(settings, ports), *_not_on(Catalogue.of(ports, plugins, wanted))]
     here.screen.pair("file".ljust(14), str(here.file or "(none: every default)"))
     for title, value in lines:

@@ -15,6 +15,7 @@ import re
 from base64 import b32encode
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from ipaddress import ip_address
 from itertools import count
 
 from kennel.domain.manifest import Manifest
@@ -34,6 +35,15 @@ SERVICE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 HOST = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IPv4 or IPv6 address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def has_password(url: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kennel.plan import Policy
-from kennel.plugin import Provisioner, Router, Supervisor
+from kennel.plugin import DnsProvider, Provisioner, Router, Supervisor
 from kennel.store import releases
 
 
@@ -15,6 +15,7 @@ class Providers:
     supervisor: Supervisor
     router: Router
     provisioners: Mapping[str, Provisioner] = field(default_factory=dict)
+    dns: Mapping[str, DnsProvider] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,8 @@ class Rules:
 
     `ready_timeout`: for services whose manifest says nothing. `settle_time`: how long a service
     without a port has to run until it counts as ready. `look_every`: between two looks at what is
-    live, at most.
+    live, at most. `target`: where names of custom domains lead. `wildcard`: whether the ephemeral
+    domain's is published as well.
     """
 
     host: str
@@ -33,4 +35,6 @@ class Rules:
     ready_timeout: float = 60.0
     settle_time: float = 2.0
     look_every: float = 10.0
+    target: str = ""
+    wildcard: bool = False
     is_free: Callable[[int], bool] = releases.can_bind

@@ -21,6 +21,7 @@ from kennel.plan import Actual, Plan, Steps, Wanted, make_plan, routes_of
 from kennel.plugin import RouterState
 from kennel.reconcile.backoff import Backoff
 from kennel.reconcile.liveness import Liveness
+from kennel.reconcile.names import Names, Publishing
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.resources import Resources
 from kennel.reconcile.settle import Settler
@@ -97,6 +98,16 @@ class Reconciler:
         self.last_pass_seconds = 0.0
         self._on_publish = on_publish
         self._on_evict = on_evict
+        self.names = Names(
+            store,
+            providers.dns,
+            Publishing(
+                target=rules.target,
+                ephemeral=rules.ephemeral,
+                wildcard=rules.wildcard,
+                every=every,
+            ),
+        )
         self._visits = Visits(store, providers.router, rules.policy)
         self._resources = Resources(providers.provisioners, changed=self.wake)
         self._news = asyncio.Event()
@@ -132,6 +143,7 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await self._liveness.stop()
+        await self.names.stop()
         await self._resources.stop()
 
     async def _pass_or_log(self) -> float:
@@ -166,6 +178,7 @@ class Reconciler:
         self._forget_what_is_over(world)
         pauses += [self._take(one, world.plan, busy) for one in world.wanted]
         self._look_after(world)
+        self.names.look(world.wanted)
         await self._forget_projects(world)
         self.passes += 1
         self._tell()

@@ -173,6 +173,14 @@ provisions = Table(  # what a tenant may have; written before it is made, droppe
     Column("served", String(64), nullable=False, server_default=""),
 )
 
+publications = Table(  # names that may have a record of ours; written before it is there
+    "publications",
+    metadata,
+    Column("host", String(253), primary_key=True),
+    Column("provider", String(63), primary_key=True),
+    Column("noted_at", Float, nullable=False),
+)
+
 departures = Table(  # refs that left: what comes in late does not bring them back
     "departures",
     metadata,

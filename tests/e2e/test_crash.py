@@ -31,7 +31,9 @@ RESTING: tuple[Place, ...] = ("requests-to-waker", "rest-recorded")
 """Places that only a ref that falls asleep, or is stopped, passes."""
 RELEASING: tuple[Place, ...] = ("seed-ended", "seeded", "release-ended", "released")
 """Places that only a commit with a seed or release command passes."""
-APART = {*GOING, *STOPPING, *RESTING, *RELEASING, *PROVIDING}
+PUBLISHING: tuple[Place, ...] = ("name-noted", "name-removed")
+"""Places that only custom domains pass: see tests/reconcile/test_names.py."""
+APART = {*GOING, *STOPPING, *RESTING, *RELEASING, *PROVIDING, *PUBLISHING}
 COMING = tuple(place for place in PLACES if place not in APART)
 
 

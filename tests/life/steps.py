@@ -19,7 +19,7 @@ PULLS = (1, 2, 3)
 PLACES = tuple(
     place
     for place in get_args(Place)
-    if not place.startswith(("delivery-stored", "build", "commit", "manifest", "packages"))
+    if not place.startswith(("delivery-stored", "build", "commit", "manifest", "packages", "name"))
 )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from kennel.domain.record import Build
 from kennel.errors import NotFound
 from kennel.lifecycle import Terms
 from kennel.plan import Policy
+from kennel.plugin import DnsProvider
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
 from kennel.store import Store, builds, projects, snapshot, tenants
@@ -24,6 +25,8 @@ from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 MAIN = Ref.branch("main")
 FIRST_PORT = 10_000 + os.getpid() % 200 * 100
 """Tests that run beside these take others."""
+TARGET = "203.0.113.7"
+"""Where custom domains lead."""
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Town:
     terms_of: Callable[[Tenant], Terms] | None = None
     memory_max: int | None = None
     others: Sequence[MemoryProvisioner] = ()
+    dns: Mapping[str, DnsProvider] = field(default_factory=dict)
+    wildcard: bool = False
     commits: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def restarted(self) -> "Town":
@@ -119,6 +124,7 @@ def make_reconciler(town: Town) -> Reconciler:
         supervisor=town.supervisor,
         router=town.router,
         provisioners={one.name: one for one in (town.provisioner, *town.others)},
+        dns=town.dns,
     )
     rules = Rules(
         host="here",
@@ -133,6 +139,8 @@ def make_reconciler(town: Town) -> Reconciler:
         ready_timeout=town.ready_timeout,
         settle_time=town.settle_time,
         look_every=town.look_every,
+        target=TARGET,
+        wildcard=town.wildcard,
     )
     return Reconciler(
         town.store,
