@@ -36,6 +36,9 @@ SERVICE = "valkey (resource)"
 """What its unit is called after: no service can have this name."""
 
 PROGRAMS = ("valkey-server", "redis-server")
+HIDDEN = 32
+"""Hexadecimal digits of a socket's name."""
+
 OVERHEAD = 128 * 2**20
 """Bytes for the server itself and its clients' buffers, besides half as much as its data.
 
@@ -44,6 +47,9 @@ It uses some 10 MB; but a supervisor may count what is only set aside, for threa
 
 OPEN_UNLISTED = 0o1733
 """Anybody may make and find a file of which they know the name; nobody else may see names."""
+
+LONGEST = 107
+"""Bytes of the path of a socket; see unix(7)."""
 
 PATIENCE = 10.0
 """Seconds from the start of a server to its first answer; it takes some hundredths."""
@@ -265,7 +271,7 @@ class InstanceProvisioner(Provisioner):
                 f" {self._config.instance_memory_max}, which is what an operator allows"
                 " (instance_memory_max in [plugins.valkey])"
             )
-        hidden = self._key.password(tenant, purpose="socket").value[:32]
+        hidden = self._key.password(tenant, purpose="socket").value[:HIDDEN]
         return Instance(
             tenant=tenant,
             memory=memory,
@@ -285,6 +291,11 @@ class InstanceProvisioner(Provisioner):
 
     def _prepare(self) -> None:
         """Make the folder of sockets. One that is another user's is not used: they list it."""
+        if len(os.fsencode(self._folder)) + len("/.sock") + HIDDEN > LONGEST:
+            raise Rejected(
+                f"valkey: instance_dir {self._folder} is too long for the path of a socket, which"
+                f" has {LONGEST} bytes at most: set a shorter one in [plugins.valkey]"
+            )
         try:
             with suppress(FileExistsError):
                 self._folder.mkdir(mode=0o700, parents=True)

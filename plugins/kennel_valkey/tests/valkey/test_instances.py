@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,8 +41,11 @@ BOB = Tenant("lovelace", Ref.pull_request(42))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "sockets"
+def folder() -> Iterator[Path]:
+    """Return where sockets are to be: pytest's own folders are too long for them."""
+    above = Path(tempfile.mkdtemp(prefix="kvi"))
+    yield above / "sockets"
+    shutil.rmtree(above)
 
 
 @pytest_asyncio.fixture
@@ -274,6 +279,13 @@ class TestFolder:
         valkey = made(host, MemorySupervisor(), instance_dir=str(folder), program="/bin/true")
         for question in (valkey.check, lambda: valkey.ensure(ADA, {})):
             with pytest.raises(Rejected, match="is not Kennel's own folder"):
+                await question()
+
+    async def test_one_whose_path_is_too_long(self, host: Host) -> None:
+        long = "/tmp/" + 66 * "x"
+        valkey = made(host, MemorySupervisor(), instance_dir=long, program="/bin/true")
+        for question in (valkey.check, lambda: valkey.ensure(ADA, {})):
+            with pytest.raises(Rejected, match="too long for the path of a socket"):
                 await question()
 
 
