@@ -111,20 +111,14 @@ class Copier:
                     f"postgres: {found[0][0]} in the template of {name} belongs to a superuser:"
                     " have a role of its own own what is in there (see the README)"
                 )
+            schemas = [row for one in owners for row in await inside.run(SCHEMAS, (one,))]
             async with inside.transaction(passing=True):
+                for (schema,) in schemas:  # first: who is to own a function may make one there
+                    hand_over = SQL("ALTER SCHEMA {} OWNER TO {}")
+                    await inside.run(hand_over.format(Identifier(schema), Identifier(owner)))
                 for one in owners:
-                    await _hand_over_schemas(inside, one, owner)
-                    await inside.run(
-                        SQL("REASSIGN OWNED BY {} TO {}").format(Identifier(one), Identifier(owner))
-                    )
-
-
-async def _hand_over_schemas(inside: Session, one: str, owner: str) -> None:
-    """Give away schemas first: who is to own a function must be allowed to make one there."""
-    for (schema,) in await inside.run(SCHEMAS, (one,)):
-        await inside.run(
-            SQL("ALTER SCHEMA {} OWNER TO {}").format(Identifier(schema), Identifier(owner))
-        )
+                    reassign = SQL("REASSIGN OWNED BY {} TO {}")
+                    await inside.run(reassign.format(Identifier(one), Identifier(owner)))
 
 
 async def create_to_fill(session: Session, name: str, owner: str) -> None:

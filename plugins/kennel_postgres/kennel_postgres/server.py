@@ -40,6 +40,7 @@ class Session:
 
     def __init__(self, connection: AsyncConnection[Row]) -> None:
         self._connection = connection
+        self._together: list[Query] | None = None
 
     @property
     def version(self) -> int:
@@ -53,21 +54,27 @@ class Session:
 
         Raises psycopg.Error, which whoever opened the session makes a ProviderError.
         """
+        if self._together is not None:
+            self._together.append(query)
+            return []
         cursor = await self._connection.execute(query, parameters)
         return await cursor.fetchall() if cursor.description is not None else []
 
     @asynccontextmanager
     async def transaction(self, *, passing: bool = False) -> AsyncIterator[None]:
-        """Make what is run meanwhile happen whole or not at all.
+        """Make what is run meanwhile happen whole or not at all: it is sent together, at the end.
 
-        `passing`: a step on the way, after which more follows: it need not be on the disk yet. The
-        log is written in order, so what follows never lasts without it.
+        So there are no rows, and no parameters. `passing`: a step on the way, after which more
+        follows: it need not be on the disk yet. The log is written in order, so what follows never
+        lasts without it.
         """
-        await self.run(SQL("BEGIN"))
-        if passing:
-            await self.run(SQL("SET LOCAL synchronous_commit = off"))
-        yield  # whatever is raised ends the session, and the transaction with it
-        await self.run(SQL("COMMIT"))
+        self._together = [SQL("SET LOCAL synchronous_commit = off")] if passing else []
+        try:
+            yield
+            statements = SQL("; ").join(self._together)
+        finally:
+            self._together = None
+        await self.run(statements)
 
     @asynccontextmanager
     async def alone(self, name: str, *, shared: bool = False) -> AsyncIterator[None]:
