@@ -162,6 +162,38 @@ def test_what_one_version_keeps_the_next_one_finds_and_nobody_else(
         assert secret not in log
 
 
+def test_killed_at_any_step_of_providing_it_leaks_nothing_and_loses_nothing(
+    scene: Scene, servers: Servers
+) -> None:
+    repository = scene.repository()
+    commit(repository, "one")
+    repository.push()
+    live(scene, "one")
+    add(scene, "kept")
+    main = servers.everything()
+    for place in ("resources-noted", "resources-ensured", "generations-recorded"):
+        scene.end()
+        scene.start(KENNEL_CRASH_AT=place)
+        repository.push("HEAD:refs/heads/fix")
+        scene.eventually(scene.has_died, f"it reaches {place}")
+        scene.start()
+        assert live(scene, "one", "fix")["notes"] == [FIRST]
+        repository.push(":refs/heads/fix")
+        scene.eventually(lambda: servers.everything() == main, "nothing of fix is left")
+    for place in ("resource-removed", "resource-removed:3", "resources-removed"):
+        repository.push("HEAD:refs/heads/fix")
+        assert live(scene, "one", "fix")["notes"] == [FIRST]
+        scene.end()
+        scene.start(KENNEL_CRASH_AT=place)
+        live(scene, "one", "fix")
+        repository.push(":refs/heads/fix")
+        scene.eventually(scene.has_died, f"it reaches {place}")
+        scene.start()
+        scene.eventually(lambda: servers.everything() == main, "nothing of fix is left")
+    assert live(scene, "one")["notes"] == ["kept"]
+    scene.eventually(lambda: scene.status("shop", "fix") == [], "and nothing is known of it")
+
+
 def test_a_restore_brings_back_what_a_backup_kept(scene: Scene, servers: Servers) -> None:
     repository = scene.repository()
     commit(repository, "one")
