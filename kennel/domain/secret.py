@@ -7,9 +7,14 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that never shows itself in a log, a repr or a traceback."""
+    """A value that never shows itself in a log, a repr or a traceback.
+
+    `as_path`: a service finds it in a file that only it can read, and its variable holds the path.
+    Bytes that are no UTF-8 are in `value` as `surrogateescape` has them.
+    """
 
     value: str = field(repr=False)
+    as_path: bool = False
 
     def __str__(self) -> str:
         return "Secret()"
