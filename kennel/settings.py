@@ -9,7 +9,7 @@ import re
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, field
@@ -30,6 +30,14 @@ Span = (
     | Annotated[str, Meta(pattern="^[0-9]{1,6}[smhd]$", examples=["30m", "7d"])]
 )
 """A length of time: seconds, or a text such as "30m" or "7d". 0: never."""
+SharedPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*(/[A-Za-z0-9_][A-Za-z0-9_.@-]*)*(/\*)?$",
+        examples=["shared/smtp", "shared/*"],
+    ),
+]
+"""The path of a secret in its source, or of all below one."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -177,13 +185,26 @@ class ReconcileTable(Table, frozen=True):
     parallel: Positive = 16
 
 
+class SecretsTable(Table, frozen=True):
+    """Where secrets may come from, for every project.
+
+    `shared`: paths in the sources that any secretspec.toml may refer to; one that ends in `/*`
+    stands for everything below. `providers`: what commits call a source → the source.
+    """
+
+    shared: tuple[SharedPath, ...] = ()
+    providers: dict[str, str] = field(default_factory=dict)
+
+
 class ProjectTable(Table, frozen=True):
     """A project the operator registers, or grants something.
 
     `url`: what is cloned. `full_name`: OWNER/NAME at the forge; read from `url` by default.
     `domains`: custom domains it may use; `*.example.org` stands for one label. `secret`: of its
     webhooks. `token` or `ssh_key`: to clone it with. `previews`: whether pull requests and branches
-    other than main, staging and dev are deployed. `memory_max`, `cpu_weight`, `tasks_max`, and
+    other than main, staging and dev are deployed. `secrets`: whether pull requests from forks get
+    any once they are approved. `shared_secrets`: paths that its secretspec.toml may refer to,
+    besides those of [secrets]. `memory_max`, `cpu_weight`, `tasks_max`, and
     `sleep_after` of its previews: for this project, instead of those of its environments.
     """
 
@@ -196,6 +217,8 @@ class ProjectTable(Table, frozen=True):
     token: SecretReference | None = None
     ssh_key: SecretReference | None = None
     previews: bool = True
+    secrets: Literal["own", "approved-forks"] = "own"
+    shared_secrets: tuple[SharedPath, ...] = ()
     memory_max: Positive | None = None
     cpu_weight: Annotated[int, Meta(ge=1, le=10000)] | None = None
     tasks_max: Positive | None = None
@@ -247,6 +270,7 @@ class Settings(Table, frozen=True):
     environments: dict[Environment, EnvironmentTable] = field(default_factory=dict)
     previews: PreviewsTable = field(default_factory=PreviewsTable)
     sweep: SweepTable = field(default_factory=SweepTable)
+    secrets: SecretsTable = field(default_factory=SecretsTable)
     projects: dict[str, ProjectTable] = field(default_factory=dict)
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -258,6 +282,11 @@ class Settings(Table, frozen=True):
     def control_socket(self) -> Path:
         """Return where the daemon answers the command line."""
         return self.run_dir / "control.sock"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Return where secrets are worked out: on a tmpfs, and empty between two times."""
+        return self.run_dir / "secrets"
 
     @property
     def waker_socket(self) -> Path:

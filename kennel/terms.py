@@ -1,10 +1,12 @@
-"""What kennel.toml grants each tenant: limits, and how long it may be idle. Pure."""
+"""What kennel.toml grants each tenant: limits, how long it may be idle, secrets. Pure."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from kennel.domain import Environment, Limits, Socket, Tenant, environment_of
 from kennel.lifecycle import Terms
 from kennel.plan import Policy
+from kennel.secrets import Grants
 from kennel.settings import EnvironmentTable, ProjectTable, Settings, seconds
 
 SLEEP_AFTER = "7d"
@@ -54,6 +56,18 @@ def limits_of(tenant: Tenant, settings: Settings) -> Limits:
         }
         limits = replace(limits, **{key: value for key, value in said.items() if value})
     return limits
+
+
+def grants_of(project: str, settings: Settings, sources: Collection[str]) -> Grants:
+    """Return what secrets a project may have. `sources`: the names of those that are on."""
+    table = settings.projects.get(project, ProjectTable())
+    return Grants(
+        project=project,
+        sources=tuple(sorted(sources)),
+        aliases=settings.secrets.providers,
+        shared=(*settings.secrets.shared, *table.shared_secrets),
+        forks=table.secrets == "approved-forks",
+    )
 
 
 def _tables(tenant: Tenant, settings: Settings) -> tuple[EnvironmentTable, ProjectTable]:

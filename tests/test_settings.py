@@ -75,6 +75,10 @@ memory_max = 8589934592
 [sweep]
 every = 120
 
+[secrets]
+shared = ["shared/smtp", "shared/ci/*"]
+providers = { vault = "openbao" }
+
 [projects.shop]
 url = "https://git.example.org/acme/shop.git"
 forge = "github"
@@ -84,6 +88,8 @@ domains = ["shop.example.org", "*.shop.example.org"]
 secret = "file:/run/keys/shop"
 token = "credential:shop-token"
 previews = false
+secrets = "approved-forks"
+shared_secrets = ["shared/stripe"]
 memory_max = 134217728
 cpu_weight = 20
 tasks_max = 40
@@ -117,6 +123,11 @@ def test_every_table_and_key_is_read() -> None:
     assert settings.seconds(read.projects["shop"].sleep_after or 0) == 3600.0
     assert read.projects["shop"].domains == ("shop.example.org", "*.shop.example.org")
     assert read.projects["shop"].token == "credential:shop-token"
+    assert read.secrets.shared == ("shared/smtp", "shared/ci/*")
+    assert read.secrets.providers == {"vault": "openbao"}
+    assert read.projects["shop"].secrets == "approved-forks"
+    assert read.projects["shop"].shared_secrets == ("shared/stripe",)
+    assert read.projects["engine"].secrets == "own"
     assert read.projects["engine"].ssh_key == "file:/run/keys/engine"
     assert read.plugins == {"postgres": {"socket_dir": "/run/postgresql"}}
     assert read.control_socket == Path("/run/kennel/control.sock")
@@ -139,6 +150,7 @@ TABLES = {
     "environments.staging": settings.EnvironmentTable,
     "previews": settings.PreviewsTable,
     "sweep": settings.SweepTable,
+    "secrets": settings.SecretsTable,
     "projects.shop": settings.ProjectTable,
 }
 

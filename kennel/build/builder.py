@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,16 @@ from kennel.build.git import Fetched, Git
 from kennel.build.job import Job
 from kennel.build.nix import Nix, Source
 from kennel.build.outputs import kept_paths
-from kennel.build.places import Places, shared
+from kennel.build.places import Places
 from kennel.build.programs import Programs
 from kennel.build.sandbox import Sandbox
 from kennel.crashpoint import reached
-from kennel.domain import Manifest, Outputs
+from kennel.domain import Manifest, Outputs, SecretSpec, environment_of
 from kennel.domain.record import Build
 from kennel.errors import BuildError, Unavailable
 from kennel.plugin import in_thread
+from kennel.secrets import Grants, read
+from kennel.secrets.library import Library
 from kennel.settings import Settings
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -39,17 +41,30 @@ NO_FLAKE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What came of a commit."""
+    """What came of a commit. `secrets`: None where it has no secretspec.toml."""
 
     manifest: Manifest
     outputs: Outputs
+    secrets: SecretSpec | None = None
 
 
 class Builder:
-    """Builds commits as kennel.toml says. `check` refuses what cannot be deployed here."""
+    """Builds commits as kennel.toml says.
 
-    def __init__(self, settings: Settings, places: Places, check: Check) -> None:
+    `check` refuses what cannot be deployed here. `grants`: what a project's secretspec.toml may
+    ask for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        check: Check,
+        grants: Callable[[str], Grants],
+    ) -> None:
         self._places = places
+        self._grants = grants
+        self._library = Library(settings.secrets_dir)
         self.programs = Programs(
             places.sessions,
             sandbox=_sandbox(settings, places),
@@ -81,14 +96,14 @@ class Builder:
         Raises BuildError or ManifestError for people.
         """
         reached("commit-fetched")
-        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
+        secrets = await self._secrets(job, fetched)
         async with self._source(job, fetched) as source:
             done = await self._build(job, fetched, source)
         paths, programs = _results(done)
         outputs, warnings = await in_thread(executable.outputs, done.manifest, paths, programs)
         await job.log.say(*warnings)
         reached("packages-built")
-        return Built(manifest=done.manifest, outputs=outputs)
+        return Built(manifest=done.manifest, outputs=outputs, secrets=secrets)
 
     async def share(self, job: Job, fetched: Fetched, twin: Build) -> Built | None:
         """Take what another build of the commit gave, and keep it for this one too.
@@ -98,6 +113,7 @@ class Builder:
         """
         if job.build.trusted and not twin.trusted and "devenv.nix" in fetched.files:
             return None
+        secrets = await self._secrets(job, fetched)
         paths = await in_thread(kept_paths, self._places, twin)
         if not paths or twin.manifest is None or twin.outputs is None:
             return None
@@ -106,15 +122,21 @@ class Builder:
         except BuildError as error:  # it went just now
             await job.log.say(str(error))
             return None
-        await in_thread(self._keep_secretspec, job.build, fetched.secretspec)
         await job.log.say(f"the same commit was built as build {twin.id}")
-        return Built(manifest=twin.manifest, outputs=twin.outputs)
+        return Built(manifest=twin.manifest, outputs=twin.outputs, secrets=secrets)
 
-    def _keep_secretspec(self, build: Build, text: str | None) -> None:
-        """Keep a commit's secretspec.toml beside its outputs: deploying it needs both."""
-        folder = shared(self._places.roots / str(build.id))
-        if text is not None:
-            (folder / "secretspec.toml").write_text(text)
+    async def _secrets(self, job: Job, fetched: Fetched) -> SecretSpec | None:
+        """Return what a commit declares of its secrets; no value is looked up for that.
+
+        Raises ManifestError for what no value would mend, and for what it may not have.
+        """
+        if fetched.secretspec is None:
+            return None
+        tenant = job.build.tenant
+        spec = await in_thread(read, fetched.secretspec, self._grants(tenant.project))
+        profile = str(environment_of(tenant.ref))
+        await self._library.check(tenant.project, profile, spec.of(profile))
+        return spec
 
     @asynccontextmanager
     async def _source(self, job: Job, fetched: Fetched) -> AsyncIterator[Source]:

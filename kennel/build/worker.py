@@ -23,6 +23,7 @@ from kennel.domain import Environment, Manifest, environment_of
 from kennel.domain.record import Build, Project
 from kennel.errors import BuildError, KennelError, ManifestError, ProviderError
 from kennel.plugin import Cache, in_thread
+from kennel.secrets import Grants
 from kennel.settings import Settings
 from kennel.store import Store, builds, tenants, twins
 
@@ -39,7 +40,8 @@ class Worker:
     """Builds what is queued: `build.max_concurrent` commits side by side.
 
     `on_built` is called when there is something new to deploy, or to take away. `check` refuses
-    what a manifest asks for and cannot be had here.
+    what a manifest asks for and cannot be had here; `grants`: what each project's secretspec.toml
+    may ask for.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Worker:
         on_built: Callable[[], None],
         *,
         check: Check = lambda _: None,
+        grants: Callable[[str], Grants] = lambda project: Grants(project=project),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -58,7 +61,7 @@ class Worker:
         self._on_built = on_built
         self._clock = clock
         self._places = Places.of(settings)
-        self._builder = Builder(settings, self._places, check)
+        self._builder = Builder(settings, self._places, check, grants)
         self._woken = asyncio.Event()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._projects: dict[int, str] = {}
@@ -229,6 +232,7 @@ class Worker:
             build_id=job.build.id,
             manifest=built.manifest,
             outputs=built.outputs,
+            secrets=built.secrets,
             now=self._clock(),
         )
         await job.log.say("=== built ===")

@@ -14,10 +14,12 @@ from kennel.domain.event import (
 from kennel.domain.manifest import Errand, Manifest, Outputs, Ready, Release, Seed, Service, Site
 from kennel.domain.route import Files, Route, Socket, Target, Upstream
 from kennel.domain.secret import Env, Secret
+from kennel.domain.secretspec import Declaration, Reference, SecretSpec
 from kennel.domain.tenant import Key, Ref, RefKind, Tenant
 from kennel.domain.unit import Limits, Unit, UnitState, UnitStatus
 
 __all__ = [
+    "Declaration",
     "Env",
     "Environment",
     "Errand",
@@ -36,10 +38,12 @@ __all__ = [
     "RefChanged",
     "RefDeleted",
     "RefKind",
+    "Reference",
     "Release",
     "Repository",
     "Route",
     "Secret",
+    "SecretSpec",
     "Seed",
     "Service",
     "Site",

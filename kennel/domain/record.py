@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kennel.domain.environment import Environment
 from kennel.domain.manifest import Manifest, Outputs
+from kennel.domain.secretspec import SecretSpec
 from kennel.domain.tenant import Tenant
 
 EVERY_COMMIT = "*"
@@ -31,7 +32,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One commit of one ref, on its way. `manifest` and `outputs` are there from `built` on."""
+    """One commit of one ref, on its way.
+
+    `manifest` and `outputs` are there from `built` on, and so are `secrets`, if it declares any.
+    """
 
     id: int
     tenant: Tenant
@@ -48,6 +52,7 @@ class Build:
     released_at: float | None = None
     good_at: float | None = None
     """When it was live for the first time: it can be brought back."""
+    secrets: SecretSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from kennel.domain import Manifest, Outputs, Ref, Tenant
+from kennel.domain import Manifest, Outputs, Ref, SecretSpec, Tenant
 from kennel.domain.record import Build, Project
 from kennel.errors import NotFound
 from kennel.store import projects
@@ -64,6 +64,7 @@ def record(row: Row[Any]) -> Build:
         finished_at=row.finished_at,
         released_at=row.released_at,
         good_at=row.good_at,
+        secrets=msgspec.convert(row.secrets, SecretSpec) if row.secrets else None,
     )
 
 
@@ -217,7 +218,13 @@ def wanted(db: Connection, build_id: int) -> bool:
 
 
 def built(
-    db: Connection, build_id: int, *, manifest: Manifest, outputs: Outputs, now: float
+    db: Connection,
+    build_id: int,
+    *,
+    manifest: Manifest,
+    outputs: Outputs,
+    now: float,
+    secrets: SecretSpec | None = None,
 ) -> bool:
     """Record what a build gave: from here on it waits to be deployed.
 
@@ -232,6 +239,7 @@ def built(
         built_at=now,
         manifest=msgspec.to_builtins(manifest),
         outputs=msgspec.to_builtins(outputs),
+        secrets=None if secrets is None else msgspec.to_builtins(secrets),
     ):
         return False
     row = db.execute(sa.select(builds).where(builds.c.id == build_id)).one()

@@ -95,6 +95,7 @@ builds = Table(
     Column("trusted", Boolean, nullable=False),
     Column("manifest", JSON),
     Column("outputs", JSON),  # package -> {"path", "program"}
+    Column("secrets", JSON),  # what its secretspec.toml declares: names, never values
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("built_at", Float),

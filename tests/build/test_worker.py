@@ -14,6 +14,7 @@ from blockbuster import blockbuster_ctx
 from sqlalchemy.exc import OperationalError
 
 from kennel.catalogue import Catalogue
+from kennel.domain import SecretSpec
 from kennel.errors import Unavailable
 from kennel.store import builds, tenants
 from kennel.testing.cache import MemoryCache
@@ -32,9 +33,26 @@ async def test_a_commit_is_built(workshop: Any, repository: Any, simple_flake: s
     assert subprocess.check_output([program], text=True) == "api\n"
     assert program.startswith(build.outputs.paths["api"])
     assert workshop.built == 1
-    kept = workshop.places.roots / str(build.id) / "secretspec.toml"
-    assert kept.read_text() == "[secrets]\n"
+    assert build.secrets == SecretSpec()
     assert "=== built ===" in workshop.log(build.id)
+
+
+async def test_what_a_commit_may_not_have_is_told_before_anything_is_built(
+    workshop: Any, repository: Any, flake: Flake
+) -> None:
+    packages = 'api = make "api" "echo never; exit 1";'
+    secrets = '[secrets]\nA = { ref = { item = "secretspec/victim/prod/A" } }\nPATH = {}\n'
+    files = {"flake.nix": flake(packages, "{ services.api = { }; }"), "secretspec.toml": secrets}
+    project = await workshop.project(str(repository.path))
+    build = await workshop.build(project, repository.commit(files))
+    assert build.state == "failed"
+    assert "secretspec.toml line 2: [secrets] A: ref: secretspec/victim/prod/A is" in build.reason
+    assert "secretspec.toml line 3: [secrets] PATH" in build.reason
+    assert "never" not in workshop.log(build.id)
+    cycle = '[secrets]\nA = { composed = "${B}" }\nB = { composed = "${A}" }\n'
+    commit = repository.commit({**files, "secretspec.toml": cycle})
+    build = await workshop.build(project, commit)
+    assert "composed secret cycle" in build.reason
 
 
 async def test_what_cannot_be_had_here_is_told_before_anything_is_built(

@@ -1,0 +1,19 @@
+"""What builds declare of secrets: their names, never values."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("builds") as batch_op:
+        batch_op.add_column(sa.Column("secrets", sa.JSON(), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("builds") as batch_op:
+        batch_op.drop_column("secrets")
