@@ -40,7 +40,7 @@ from kennel.settings import Settings
 from kennel.store import Store, builds, inbox
 from kennel.sweep.orders import Sweeps
 from kennel.sweep.sweeper import Sweeper
-from kennel.terms import policy
+from kennel.terms import grants_of, policy
 from kennel.waker import Waker
 from kennel.web import create_control_app, create_public_app, listen_tcp, listen_unix, serve
 from kennel.web.inbox import GroupCommit
@@ -196,6 +196,7 @@ async def started(settings: Settings) -> AsyncIterator[Parts]:
             ports.caches,
             on_built=reconciler.wake,
             check=Catalogue.of(ports, plugins, said).check,
+            grants=lambda project: grants_of(project, settings, ports.secret_sources),
         )
         stack.push_async_callback(worker.stop)
         intake = Intake.of(
@@ -256,6 +257,8 @@ def _reconciler(
         policy=policy(settings),
         ready_timeout=settings.services.ready_timeout,
         settle_time=settings.services.settle_time,
+        grants=lambda project: grants_of(project, settings, providers.secret_sources),
+        secrets_dir=settings.secrets_dir,
         target=settings.domains.target or "",
         wildcard=settings.domains.publish_ephemeral,
     )

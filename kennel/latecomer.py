@@ -1,4 +1,4 @@
-"""A provisioner that the start does not wait for: whoever does not use it goes on without.
+"""A provider that the start does not wait for: whoever does not use it goes on without.
 
 It is opened and closed by one task of its own, for as long as that takes.
 """
@@ -8,28 +8,34 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
-from kennel.domain import Env, Tenant
+from kennel.domain import Env, Reference, Secret, Tenant
 from kennel.errors import KennelError, Rejected, Unavailable
-from kennel.plugin import Order, Provisioner, Resource, Supervisor
+from kennel.plugin import (
+    Order,
+    Provider,
+    Provisioner,
+    Resource,
+    SecretSource,
+    Supervisor,
+)
 
 log = structlog.get_logger(__name__)
 PATIENCE = 3.0
 """Seconds that the start waits for it."""
+P = TypeVar("P", bound=Provider)
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds between tries to open it."""
 
 
-class Latecomer(Provisioner):
-    """Stands before a provisioner, and says that it is away until it has been opened."""
+class Late(Provider, Generic[P]):
+    """Stands before a provider, and says that it is away until it has been opened."""
 
-    def __init__(self, inner: Provisioner) -> None:
-        self.name = inner.name  # type: ignore[misc]  # those of a class, otherwise
-        self.variables = inner.variables  # type: ignore[misc]
-        self.commands = inner.commands  # type: ignore[misc]
+    def __init__(self, inner: P) -> None:
+        self.name = inner.name  # type: ignore[misc]  # that of a class, otherwise
         self._inner = inner
         self._away: KennelError | None = Unavailable(f"{inner.name}: it is being opened")
 
@@ -49,8 +55,8 @@ class Latecomer(Provisioner):
             if not soon.done():
                 soon.cancel()
                 log.warning(
-                    "a provisioner is away: who uses it waits, and nobody else",
-                    provisioner=self.name,
+                    "a provider is away: who uses it waits, and nobody else",
+                    provider=self.name,
                     reason=str(self._away),
                 )
             yield
@@ -74,27 +80,36 @@ class Latecomer(Provisioner):
                     self._away = error if isinstance(error, KennelError) else _fault(error)
                 await asyncio.sleep(pause)
             if soon.done():
-                log.info("a provisioner is here", provisioner=self.name)
+                log.info("a provider is here", provider=self.name)
             else:
                 soon.set_result(None)
             self._away = None
             await closing.wait()
 
     @property
-    def _opened(self) -> Provisioner:
+    def _opened(self) -> P:
         """Return what is open. Raises Unavailable, or Rejected, with why it is not."""
         if self._away is not None:
             raise type(self._away)(str(self._away))
         return self._inner
+
+    async def check(self) -> None:
+        await self._opened.check()
+
+
+class Latecomer(Late[Provisioner], Provisioner):
+    """Stands before a provisioner."""
+
+    def __init__(self, inner: Provisioner) -> None:
+        super().__init__(inner)
+        self.variables = inner.variables  # type: ignore[misc]  # those of a class, otherwise
+        self.commands = inner.commands  # type: ignore[misc]
 
     def use(self, supervisor: Supervisor) -> None:
         self._inner.use(supervisor)
 
     def check_options(self, options: Mapping[str, object]) -> None:
         self._inner.check_options(options)
-
-    async def check(self) -> None:
-        await self._opened.check()
 
     async def observe(self) -> set[Tenant]:
         return await self._opened.observe()
@@ -113,6 +128,21 @@ class Latecomer(Provisioner):
 
     async def command(self, name: str, order: Order, tell: Callable[[str], None]) -> None:
         await self._opened.command(name, order, tell)
+
+
+class LateSource(Late[SecretSource], SecretSource):
+    """Stands before a secret source."""
+
+    async def resolve(self, project: str, profile: str, names: Collection[str]) -> Env:
+        return await self._opened.resolve(project, profile, names)
+
+    async def shared(
+        self, project: str, profile: str, wanted: Collection[Reference]
+    ) -> Mapping[Reference, Secret]:
+        return await self._opened.shared(project, profile, wanted)
+
+    def place(self, project: str, profile: str, name: str) -> str:
+        return self._inner.place(project, profile, name)
 
 
 def _fault(error: Exception) -> KennelError:

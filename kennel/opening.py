@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 
 from kennel.errors import ConfigError, KennelError, PluginError, Unavailable
-from kennel.latecomer import Latecomer
+from kennel.latecomer import Late, Latecomer, LateSource
 from kennel.notify import notify
 from kennel.plugin import Provider
 from kennel.plugin.manager import Ports, choose
@@ -25,20 +25,21 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 async def opened(settings: Settings, ports: Ports, stack: contextlib.AsyncExitStack) -> Providers:
     """Choose and open the providers in use.
 
-    A Rejected one stops the start, others are awaited; provisioners not for long: those who use
-    them are.
+    A Rejected one stops the start, others are awaited; provisioners and secret sources not for
+    long: those who use them are.
     """
     refuse_without_target(settings, ports)
     providers = Providers(
         supervisor=choose("supervisor", settings.supervisor, ports.supervisors),
         router=choose("router", settings.router, ports.routers),
         provisioners={name: Latecomer(one) for name, one in ports.provisioners.items()},
+        secret_sources={name: LateSource(one) for name, one in ports.secret_sources.items()},
         dns=ports.dns_providers,
     )
     for provisioner in providers.provisioners.values():
         provisioner.use(providers.supervisor)
     for kind, one in in_use(providers, ports):
-        opens = one.opened() if isinstance(one, Latecomer) else one
+        opens = one.opened() if isinstance(one, Late) else one
         await _open(stack, kind, one, opens)
     return providers
 
@@ -83,7 +84,8 @@ def in_use(providers: Providers, ports: Ports) -> Sequence[tuple[str, Provider]]
         ("router", providers.router),
     ]
     chosen += [("provisioner", one) for one in providers.provisioners.values()]
-    rest = ("kennel_secret_sources", "kennel_dns_providers", "kennel_forges", "kennel_caches")
+    chosen += [("secret source", one) for one in providers.secret_sources.values()]
+    rest = ("kennel_dns_providers", "kennel_forges", "kennel_caches")
     for hook in rest:
         offered = getattr(ports, hook.removeprefix("kennel_"))
         chosen += [(KINDS[hook][0], one) for one in offered.values()]

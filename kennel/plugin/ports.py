@@ -22,6 +22,7 @@ from kennel.domain import (
     Env,
     Event,
     PullRequestChanged,
+    Reference,
     Repository,
     Route,
     Secret,
@@ -30,6 +31,7 @@ from kennel.domain import (
     Unit,
     UnitStatus,
 )
+from kennel.errors import Rejected
 from kennel.plugin.command import Command, Order
 
 
@@ -144,6 +146,22 @@ class SecretSource(Provider, ABC):
         A name that is not there is left out. "Cannot tell" (sealed, forbidden, unreachable) is
         `Unavailable` or `Rejected`, never an empty answer.
         """
+
+    async def shared(
+        self, project: str, profile: str, wanted: Collection[Reference]
+    ) -> Mapping[Reference, Secret]:
+        """Return what this project and profile refer to and is there: of several projects.
+
+        Asked only for what the operator shares with the project. "Cannot tell" is as above.
+        """
+        raise Rejected(
+            f"{self.name}: this source has nothing that projects share:"
+            f" {', '.join(sorted(one.item for one in wanted))} for {project} in {profile}"
+        )
+
+    def place(self, project: str, profile: str, name: str) -> str:
+        """Return where the source looks a name up, for who has to set it. Does no I/O."""
+        return f"{self.name} {project}/{profile}/{name}"
 
 
 class Supervisor(Provider, ABC):

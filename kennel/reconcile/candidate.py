@@ -14,6 +14,7 @@ from kennel.plan import Generation, Wanted
 from kennel.reconcile import variables
 from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.provisioning import Provisioning
+from kennel.secrets.resolve import Resolver, scopes_of
 from kennel.store import Store, hosts, projects, releases
 
 
@@ -43,26 +44,37 @@ class Preparer:
         providers: Providers,
         rules: Rules,
         fingerprint: variables.Fingerprint,
+        *,
         provisioning: Provisioning,
+        secrets: Resolver,
     ) -> None:
         self._store = store
         self._url = providers.router.url
         self._rules = rules
         self._fingerprint = fingerprint
         self._provisioning = provisioning
+        self._secrets = secrets
 
     async def prepare(self, wanted: Wanted, build: Build) -> Candidate:
-        """Provision, choose hosts and ports, and record every generation before it exists.
+        """Look up secrets, provision, choose hosts and ports, record what is about to exist.
 
         Raises ProviderError.
         """
         if build.manifest is None or build.outputs is None:
             raise Rejected("the build left no record of what it gave: build the commit again")
         manifest = manifest_of(wanted.record, build.manifest)
+        secrets = await self._secrets.resolve(wanted.record, build)
         given = await self._provisioning.given(wanted, manifest)
         reserved = await self._reserve(wanted, manifest)
         urls = {name: self._url(host) for name, host in _by_name(reserved).items()}
-        around = variables.Surroundings.of(wanted.record, manifest, given=given, urls=urls)
+        around = variables.Surroundings.of(
+            wanted.record,
+            manifest,
+            given=given,
+            urls=urls,
+            secrets=secrets,
+            scopes=scopes_of(build),
+        )
         environments = {name: around.env(one) for name, one in manifest.services.items()}
         claims = [
             releases.Claim(

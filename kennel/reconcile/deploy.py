@@ -1,7 +1,8 @@
 """Make a build live.
 
-resources -> generations are recorded -> the seed and the release command have run -> units start
-beside the old -> all are ready -> requests are switched -> routes are published -> recorded as live
+secrets -> resources -> generations are recorded -> the seed and the release command have run
+-> units start beside the old -> all are ready -> requests are switched -> routes are published
+-> recorded as live
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from kennel.reconcile.ready import NotReady
 from kennel.reconcile.reasons import told, with_last_lines
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Fingerprint
+from kennel.secrets.resolve import Resolver
 from kennel.store import Store, builds, releases
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,7 @@ class Deployer:
         *,
         units: Units,
         provisioning: Provisioning,
+        secrets: Resolver,
         publish: Publish,
     ) -> None:
         self._store = store
@@ -54,7 +57,9 @@ class Deployer:
         self._rules = rules
         self._units = units
         self._publish = publish
-        self._preparer = Preparer(store, providers, rules, fingerprint, provisioning)
+        self._preparer = Preparer(
+            store, providers, rules, fingerprint, provisioning=provisioning, secrets=secrets
+        )
         self._errands = Errands(store, self._preparer, fingerprint, units)
 
     async def deploy(self, wanted: Wanted, build: Build) -> None:
@@ -112,7 +117,7 @@ class Deployer:
         except NotReady as error:
             lines = await self._units.last_lines(generation)
             text = with_last_lines(f"{generation.key.name}: {error}", lines)
-            return told(text, candidate.around.given)
+            return told(text, candidate.around.hidden)
         return None
 
     async def _cut_over(self, wanted: Wanted, candidate: Candidate) -> bool:

@@ -95,7 +95,7 @@ class Errands:
         why = await self._units.run(mine, env, within=errand.timeout)
         if why is not None:
             text = with_last_lines(f"{name}: {why}", await self._units.last_lines(mine))
-            raise Rejected(told(text, candidate.around.given))
+            raise Rejected(told(text, candidate.around.hidden))
 
     async def _recorded(self, wanted: Wanted, candidate: Candidate, unit: Service) -> Generation:
         """Record the run before it is there: whatever becomes of Kennel, it is known."""

@@ -15,6 +15,7 @@ from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.ready import NotReady
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Surroundings
+from kennel.secrets.resolve import Resolver, scopes_of
 from kennel.store import Store, builds
 
 log = structlog.get_logger(__name__)
@@ -24,12 +25,18 @@ class Healer:
     """Starts the generations that are live again, as they were."""
 
     def __init__(
-        self, store: Store, providers: Providers, units: Units, provisioning: Provisioning
+        self,
+        store: Store,
+        providers: Providers,
+        units: Units,
+        provisioning: Provisioning,
+        secrets: Resolver,
     ) -> None:
         self._store = store
         self._url = providers.router.url
         self._units = units
         self._provisioning = provisioning
+        self._secrets = secrets
 
     async def restart(
         self,
@@ -58,9 +65,17 @@ class Healer:
         """Return what the services found when they became live. Raises ProviderError."""
         build = await self._store.read(partial(builds.get, build_id=wanted.live[0].build))
         manifest = manifest_of(wanted.record, build.manifest or Manifest())
+        secrets = await self._secrets.resolve(wanted.record, build)
         given = await self._provisioning.given(wanted, manifest)
         urls = {name: self._url(held[-1]) for name, held in wanted.hosts.items()}
-        return Surroundings.of(wanted.record, manifest, given=given, urls=urls)
+        return Surroundings.of(
+            wanted.record,
+            manifest,
+            given=given,
+            urls=urls,
+            secrets=secrets,
+            scopes=scopes_of(build),
+        )
 
     async def _start(
         self, generation: Generation, env: Env, wanted: Wanted, wait: bool

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kennel.plan import Policy
-from kennel.plugin import DnsProvider, Provisioner, Router, Supervisor
+from kennel.plugin import DnsProvider, Provisioner, Router, SecretSource, Supervisor
+from kennel.secrets import Grants
 from kennel.store import releases
 
 
@@ -15,6 +17,7 @@ class Providers:
     supervisor: Supervisor
     router: Router
     provisioners: Mapping[str, Provisioner] = field(default_factory=dict)
+    secret_sources: Mapping[str, SecretSource] = field(default_factory=dict)
     dns: Mapping[str, DnsProvider] = field(default_factory=dict)
 
 
@@ -25,7 +28,8 @@ class Rules:
     `ready_timeout`: for services whose manifest says nothing. `settle_time`: how long a service
     without a port has to run until it counts as ready. `look_every`: between two looks at what is
     live, at most. `target`: where names of custom domains lead. `wildcard`: whether the ephemeral
-    domain's is published as well.
+    domain's is published as well. `grants`: what secrets each project may have. `secrets_dir`: a
+    folder on a tmpfs to work them out in.
     """
 
     host: str
@@ -38,3 +42,5 @@ class Rules:
     target: str = ""
     wildcard: bool = False
     is_free: Callable[[int], bool] = releases.can_bind
+    grants: Callable[[str], Grants] = lambda project: Grants(project=project)
+    secrets_dir: Path = Path("/run/kennel/secrets")

@@ -23,6 +23,8 @@ from kennel.reconcile.providers import Providers, Rules
 from kennel.reconcile.provisioning import Provisioning
 from kennel.reconcile.units import Units
 from kennel.reconcile.variables import Fingerprint
+from kennel.secrets.library import Library
+from kennel.secrets.resolve import Resolver
 from kennel.store import Store, releases, tenants
 
 log = structlog.get_logger(__name__)
@@ -47,7 +49,10 @@ class Settler:
         places = asyncio.Semaphore(parallel)
         self._units = Units(store, providers, rules, places)
         self._provisioning = Provisioning(store, providers.provisioners, fingerprint, places)
-        self._healer = Healer(store, providers, self._units, self._provisioning)
+        secrets = Resolver(
+            providers.secret_sources, Library(rules.secrets_dir), rules.grants, places
+        )
+        self._healer = Healer(store, providers, self._units, self._provisioning, secrets)
         self._deployer = Deployer(
             store,
             providers,
@@ -55,6 +60,7 @@ class Settler:
             fingerprint,
             units=self._units,
             provisioning=self._provisioning,
+            secrets=secrets,
             publish=publish,
         )
 

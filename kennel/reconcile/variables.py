@@ -3,8 +3,8 @@
 import hmac
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +21,8 @@ class Surroundings:
     """What the services of a tenant find around them.
 
     `given`: what Kennel provisions. `urls`: of what has a host, by name. `primary`: which of them
-    has the tenant's plain one.
+    has the tenant's plain one. `secrets`: those of the tenant; `scopes`: service → the only ones
+    that it gets.
     """
 
     tenant: Tenant
@@ -29,10 +30,19 @@ class Surroundings:
     given: Env
     urls: Mapping[str, str]
     primary: str | None
+    secrets: Env = field(default_factory=dict)
+    scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, record: TenantRecord, manifest: Manifest, *, given: Env, urls: Mapping[str, str]
+        cls,
+        record: TenantRecord,
+        manifest: Manifest,
+        *,
+        given: Env,
+        urls: Mapping[str, str],
+        secrets: Env,
+        scopes: Mapping[str, Collection[str]],
     ) -> "Surroundings":
         """Return the surroundings of what a manifest declares for a tenant."""
         return cls(
@@ -41,21 +51,25 @@ class Surroundings:
             given=given,
             urls=urls,
             primary=names.primary_of(record.tenant.project, manifest),
+            secrets=secrets,
+            scopes=scopes,
         )
+
+    @property
+    def hidden(self) -> Env:
+        """Return what nobody is to read in a log line that is kept."""
+        return {**self.secrets, **{f"{name} given": one for name, one in self.given.items()}}
 
     def env(self, service: Service) -> Env:
         """Return everything a service finds in its environment, except PORT and HOST.
 
-        What Kennel provisions wins over what the manifest sets, and KENNEL_* over both.
+        Secrets win over what the manifest sets, what Kennel provisions over both, and KENNEL_*
+        over all.
         """
         own = {name: Secret(value) for name, value in service.environment.items()}
-        if shadowed := sorted(own.keys() & self.given.keys()):
-            log.warning(
-                "variables of the manifest give way to provisioned ones",
-                tenant=str(self.tenant),
-                service=service.name,
-                variables=shadowed,
-            )
+        secrets = self._secrets(service)
+        self._warn("the manifest", service, own.keys() & (secrets.keys() | self.given.keys()))
+        self._warn("secrets", service, secrets.keys() & self.given.keys())
         facts = {
             "KENNEL_PROJECT": self.tenant.project,
             "KENNEL_REF": str(self.tenant.ref),
@@ -63,7 +77,21 @@ class Surroundings:
             "KENNEL_URL": self._url(service),
         }
         told = {name: Secret(value) for name, value in facts.items() if value is not None}
-        return {**own, **self.given, **told}
+        return {**own, **secrets, **self.given, **told}
+
+    def _secrets(self, service: Service) -> Env:
+        scope = self.scopes.get(service.name)
+        return {n: one for n, one in self.secrets.items() if scope is None or n in scope}
+
+    def _warn(self, whose: str, service: Service, shadowed: Collection[str]) -> None:
+        if shadowed:
+            log.warning(
+                "variables give way to others of the same name",
+                of=whose,
+                tenant=str(self.tenant),
+                service=service.name,
+                variables=sorted(shadowed),
+            )
 
     def _url(self, service: Service) -> str | None:
         """Return where people reach a service, or its tenant if it does not listen."""
@@ -95,6 +123,8 @@ class Fingerprint:
         more: dict[str, object] = {"restarts": restarts} if restarts else {}
         if not service.listens:
             more |= {"listens": False, "schedule": service.schedule}
+        if files := sorted(name for name, secret in env.items() if secret.as_path):
+            more["files"] = files
         return self._digest(
             {
                 **more,

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from kennel.domain import Limits, Manifest, Outputs, Ready, Ref, Service, Site, Tenant
+from kennel.domain import Limits, Manifest, Outputs, Ready, Ref, SecretSpec, Service, Site, Tenant
 from kennel.domain.record import Build
 from kennel.errors import NotFound
 from kennel.lifecycle import Terms
 from kennel.plan import Policy
-from kennel.plugin import DnsProvider
+from kennel.plugin import DnsProvider, SecretSource
 from kennel.reconcile import Providers, Reconciler, Rules
 from kennel.reconcile.variables import Fingerprint
+from kennel.secrets import Grants
 from kennel.store import Store, builds, projects, snapshot, tenants
 from kennel.testing import MemoryProvisioner, MemoryRouter, MemorySupervisor
 
@@ -49,6 +50,8 @@ class Town:
     memory_max: int | None = None
     others: Sequence[MemoryProvisioner] = ()
     dns: Mapping[str, DnsProvider] = field(default_factory=dict)
+    secrets: Sequence[SecretSource] = ()
+    grants: Callable[[str], Grants] = lambda project: Grants(project=project)
     wildcard: bool = False
     commits: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -73,16 +76,23 @@ class Town:
             return (await self.store.write(register)).id
 
     async def built(
-        self, manifest: Manifest, *, ref: Ref = MAIN, project: str = "shop", version: int = 1
+        self,
+        manifest: Manifest,
+        *,
+        ref: Ref = MAIN,
+        project: str = "shop",
+        version: int = 1,
+        secrets: SecretSpec | None = None,
+        trusted: bool = True,
     ) -> int:
         """Put a build that waits to be deployed into the store. `version` is in every path."""
         project_id = await self.project(project)
         commit = f"{next(self.commits):040x}"
         now = time.time()
-        seen = partial(tenants.seen, project_id=project_id, ref=ref, trusted=True, now=now)
+        seen = partial(tenants.seen, project_id=project_id, ref=ref, trusted=trusted, now=now)
         await self.store.write(seen)
         queue = partial(
-            builds.queue, project_id=project_id, ref=ref, commit=commit, trusted=True, now=2.0
+            builds.queue, project_id=project_id, ref=ref, commit=commit, trusted=trusted, now=2.0
         )
         number = await self.store.write(queue)
         assert number is not None
@@ -93,7 +103,14 @@ class Town:
             release="/nix/store/release/bin/x" if manifest.release else None,
             seed="/nix/store/seed/bin/x" if manifest.seed else None,
         )
-        done = partial(builds.built, build_id=number, manifest=manifest, outputs=outputs, now=4.0)
+        done = partial(
+            builds.built,
+            build_id=number,
+            manifest=manifest,
+            outputs=outputs,
+            secrets=secrets,
+            now=4.0,
+        )
         assert await self.store.write(done)
         return number
 
@@ -125,6 +142,7 @@ def make_reconciler(town: Town) -> Reconciler:
         router=town.router,
         provisioners={one.name: one for one in (town.provisioner, *town.others)},
         dns=town.dns,
+        secret_sources={one.name: one for one in town.secrets},
     )
     rules = Rules(
         host="here",
@@ -141,6 +159,8 @@ def make_reconciler(town: Town) -> Reconciler:
         look_every=town.look_every,
         target=TARGET,
         wildcard=town.wildcard,
+        grants=town.grants,
+        secrets_dir=town.folder / "secrets",
     )
     return Reconciler(
         town.store,
