@@ -154,9 +154,9 @@ class SecretSource(Provider, ABC):
 
         Asked only for what the operator shares with the project. "Cannot tell" is as above.
         """
+        items = ", ".join(sorted(one.item for one in wanted))
         raise Rejected(
-            f"{self.name}: this source has nothing that projects share:"
-            f" {', '.join(sorted(one.item for one in wanted))} for {project} in {profile}"
+            f"{self.name} has nothing that projects share: {project} ({profile}) refers to {items}"
         )
 
     def place(self, project: str, profile: str, name: str) -> str:
