@@ -109,12 +109,11 @@ class Caddy:
         clock = asyncio.get_running_loop().time
         deadline = clock() + START
         while process.returncode is None and clock() < deadline:
-            try:
-                await self._admin.read()
-            except Unavailable:
-                await asyncio.sleep(0.02)
-            else:
-                return
+            # The admin API answers before the configuration is in force, and if that fails.
+            with contextlib.suppress(Unavailable):
+                if (await self._admin.read()).config:
+                    return
+            await asyncio.sleep(0.02)
         said = await in_thread(self._last_words, errors)
         if process.returncode is None:
             await self._end()

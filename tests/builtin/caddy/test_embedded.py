@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,36 @@ async def test_a_port_that_is_taken_is_named(make_embedded: Any, ports: tuple[in
 async def test_what_caddy_says_against_a_start_is_passed_on(make_embedded: Any) -> None:
     with pytest.raises(Rejected, match=r"does not start: .*not-a-network"):
         await make_embedded(trusted_proxies=["not-a-network"]).__aenter__()
+
+
+HALF_STARTED = """\
+#!{python}
+import os, socket, sys, time
+
+if sys.argv[1] == "version":
+    sys.exit(print("v2.10.0"))
+server = socket.socket(socket.AF_UNIX)
+server.bind(os.environ["CADDY_ADMIN"].removeprefix("unix/").partition("|")[0])
+server.listen()
+answer = b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nnull"
+for _ in range(3):
+    asked, _ = server.accept()
+    asked.recv(65536)
+    asked.sendall(answer)
+    asked.close()
+sys.exit("the configuration is refused")
+"""
+"""What Caddy does while it loads what it will refuse: its admin API answers with nothing."""
+
+
+async def test_an_admin_api_that_answers_is_not_yet_a_start(
+    make_embedded: Any, place: Path
+) -> None:
+    slow = place / "caddy"
+    slow.write_text(HALF_STARTED.format(python=sys.executable))
+    slow.chmod(0o755)
+    with pytest.raises(Rejected, match="does not start: the configuration is refused"):
+        await make_embedded(binary=str(slow)).__aenter__()
 
 
 async def test_a_path_too_long_for_a_socket_is_named(make_embedded: Any, place: Path) -> None:
