@@ -87,6 +87,7 @@ class DomainsTable(Table, frozen=True):
 class BuildTable(Table, frozen=True):
     """How commits are built.
 
+    `dir`: where clones and checkouts are; None: in `state_dir`.
     `timeout`: seconds for a whole build. `memory_max`: bytes for each process of it.
     `log_max_bytes`: of one build's log; what is longer loses its middle. `log_days`: how long
     logs are kept. `keep`: good builds of a ref whose outputs stay out of the garbage.
@@ -97,6 +98,7 @@ class BuildTable(Table, frozen=True):
     """
 
     max_concurrent: Positive = 2
+    dir: Path | None = None
     timeout: Seconds = 30 * 60.0
     memory_max: Positive | None = None
     log_max_bytes: Annotated[int, Meta(ge=4096)] = 16 * 1024 * 1024
@@ -398,6 +400,11 @@ def _check_places(settings: Settings, source: str) -> None:
                 f"{source}: {key}: {str(folder)!r} is no absolute path, such as"
                 f' "{Path.home() / "kennel"}"'
             )
+    if settings.build.dir is not None and not settings.build.dir.is_absolute():
+        raise ConfigError(
+            f"{source}: [build] dir: {str(settings.build.dir)!r} is no absolute path, such as"
+            ' "/var/lib/kennel/builds"'
+        )
     target = settings.domains.target
     if target is not None and not _is_target(target):
         raise ConfigError(

@@ -36,6 +36,7 @@ publish_ephemeral = true
 
 [build]
 max_concurrent = 4
+dir = "/srv/builds"
 timeout = 600
 memory_max = 4294967296
 log_max_bytes = 8192
@@ -323,6 +324,7 @@ def test_an_unknown_key_of_any_table(table: str) -> None:
     [
         ('state_dir = "here"', "state_dir: 'here' is no absolute path"),
         ('run_dir = "~/run"', "run_dir: '~/run' is no absolute path"),
+        ('build.dir = "builds"', "[build] dir: 'builds' is no absolute path"),
         ('domains.target = "Edge.net"', "[domains] target: 'Edge.net' is neither an address nor"),
         ('domains.target = "1.2.3"', "[domains] target: '1.2.3' is neither an address nor a name"),
         ('domains.ephemeral = "https://x.org/"', "[domains] ephemeral: 'https://x.org/' is no"),

@@ -194,7 +194,7 @@ def _sandbox(settings: Settings, places: Places) -> Sandbox | None:
     if settings.build.isolation != "systemd" and not by_supervisor:
         return None
     return Sandbox(
-        hidden=(places.state, places.run),
+        hidden=places.hidden,
         memory_max=settings.build.memory_max,
         timeout=settings.build.timeout,
     )

@@ -10,18 +10,31 @@ PRIVATE = 0o700
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of all builds. `state`: kept over reboots. `run`: on a tmpfs."""
+    """The folders of all builds. `state`: kept over reboots. `run`: on a tmpfs.
+
+    `dir`: for what is large and can be had again: mirrors, checkouts, homes. None: in `state`.
+    """
 
     state: Path
     run: Path
+    dir: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Places":
-        return cls(settings.state_dir.absolute(), settings.run_dir.absolute())
+        return cls(settings.state_dir.absolute(), settings.run_dir.absolute(), settings.build.dir)
+
+    @property
+    def large(self) -> Path:
+        return self.dir or self.state
+
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """Return all that is Kennel's alone."""
+        return (self.state, self.run, *([] if self.dir is None else [self.dir]))
 
     @property
     def mirrors(self) -> Path:
-        return self.state / "mirrors"
+        return self.large / "mirrors"
 
     @property
     def roots(self) -> Path:
@@ -33,11 +46,11 @@ class Places:
 
     @property
     def checkouts(self) -> Path:
-        return self.state / "checkouts"
+        return self.large / "checkouts"
 
     @property
     def homes(self) -> Path:
-        return self.state / "homes"
+        return self.large / "homes"
 
     @property
     def sessions(self) -> Path:
@@ -69,7 +82,7 @@ class Places:
     def prepare(self) -> None:
         """Make every folder; none of them is readable by others."""
         for folder in (
-            *(self.state, self.run, self.mirrors, self.roots, self.logs),
+            *(*self.hidden, self.mirrors, self.roots, self.logs),
             *(self.checkouts, self.homes, self.sessions, self.sweeps, self.keys),
         ):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """`kennel check-config`: whether the daemon would start, and with what."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from kennel.domain import Environment
 from kennel.errors import ConfigError
 from kennel.opening import refuse_without_target
 from kennel.plugin.manager import Plugins, Ports, choose
-from kennel.plugin.settings import PluginSettings, read_secret
+from kennel.plugin.settings import PluginSettings, read_secret, secrets_elsewhere
 from kennel.prerequisites import missing_programs
 from kennel.settings import EnvironmentTable, ProjectTable, Settings, seconds
 from kennel.terms import SLEEP_AFTER
@@ -29,6 +30,13 @@ def check_config(
     file: Annotated[
         Path | None, typer.Argument(help="A kennel.toml. Default: the one in use.")
     ] = None,
+    elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--elsewhere",
+            help="It is for another machine: look for no secrets and programs on this one.",
+        ),
+    ] = False,
 ) -> None:
     """Check kennel.toml and show what will be used."""
     here = session.of(context)
@@ -37,9 +45,12 @@ def check_config(
     settings = here.settings
     wanted = PluginSettings(settings.tables, settings.plugin_host)
     plugins = Plugins.discover()
-    ports = plugins.ports(wanted)
-    refuse_without_target(settings, ports)
-    lines = [*_described(settings, ports), *_not_on(Catalogue.of(ports, plugins, wanted))]
+    with secrets_elsewhere() if elsewhere else nullcontext():
+        ports = plugins.ports(wanted)
+        refuse_without_target(settings, ports)
+        lines = [*_described(settings, ports), *_not_on(Catalogue.of(ports, plugins, wanted))]
+    if not elsewhere:
+        lines += _lacking(settings)
     here.screen.pair("file".ljust(14), str(here.file or "(none: every default)"))
     for title, value in lines:
         here.screen.pair(title.ljust(14), value)
@@ -68,6 +79,10 @@ def _described(settings: Settings, ports: Ports) -> Iterator[tuple[str, str]]:
         yield "allowed", ", ".join(settings.allow)
     for name, project in settings.projects.items():
         yield from (("warning", what) for what in _unreadable(name, project, ports))
+
+
+def _lacking(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what is not on this machine."""
     if missing := missing_programs():
         yield "warning", f"not on PATH here, and needed to build: {', '.join(missing)}"
     if _keeps_services_apart(settings) and nft.find() is None:

@@ -1,7 +1,9 @@
 """Typed access to the `[plugins.*]` tables of kennel.toml."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -73,10 +75,25 @@ class PluginSettings:
         return read_table(self._tables[name], shape, file="kennel.toml", table=f"plugins.{name}")
 
 
-def read_secret(reference: str, *, where: str) -> Secret:
+_elsewhere: ContextVar[bool] = ContextVar("elsewhere", default=False)
+
+
+@contextmanager
+def secrets_elsewhere() -> Iterator[None]:
+    """Look no secret up within this block: the settings are of another machine, which has them."""
+    token = _elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
+def read_secret(reference: str, *, where: str, example: str = "elsewhere") -> Secret:
     """Return the secret that a reference points to, without the white space around it.
 
-    `where` names the setting in errors, such as `[plugins.garage] token`. Raises ConfigError if
+    `where` names the setting in errors, such as `[plugins.garage] token`. `example`: what is
+    returned where secrets are not looked up (`kennel check-config --elsewhere`), for those of a
+    certain form. Raises ConfigError if
     there is nothing, or if it is empty. No error holds the value, nor a reference of the wrong
     form: that may well be the value, in the wrong place.
     """
@@ -85,6 +102,8 @@ def read_secret(reference: str, *, where: str) -> Secret:
         raise ConfigError(
             f'{where}: a secret is written as "env:NAME", "file:/path" or "credential:name"'
         )
+    if _elsewhere.get():
+        return Secret(example)
     try:
         value = SOURCES[kind](place).strip()
     except (OSError, ValueError) as error:

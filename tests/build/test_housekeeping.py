@@ -17,6 +17,7 @@ from kennel.build.mirrors import remove
 from kennel.build.places import Places
 from kennel.build.remote import Remote
 from kennel.domain import Ref
+from kennel.settings import BuildTable, Settings
 from kennel.store import projects, tenants
 from kennel.store.tables import builds as build_rows
 
@@ -194,6 +195,15 @@ async def test_what_is_half_gone_is_not_brought_back(
     assert not await has_outputs(workshop.places, build)
     link.symlink_to(target.with_name("gone"))
     assert not await has_outputs(workshop.places, build)
+
+
+def test_what_is_large_is_where_the_operator_says(tmp_path: Path) -> None:
+    state, run, large = (tmp_path / name for name in ("state", "run", "large"))
+    places = Places.of(Settings(state_dir=state, run_dir=run, build=BuildTable(dir=large)))
+    places.prepare()
+    assert {path.name for path in large.iterdir()} == {"mirrors", "checkouts", "homes"}
+    assert {path.name for path in state.iterdir()} == {"roots", "logs"}
+    assert set(places.hidden) == {state, run, large}, "builds see none of it"
 
 
 async def test_each_removes_its_own_keys_at_the_start(tmp_path: Path) -> None:

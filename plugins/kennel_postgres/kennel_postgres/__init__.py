@@ -37,7 +37,8 @@ def provisioner(config: PostgresConfig, host: Host) -> PostgresProvisioner:
 def _server(config: PostgresConfig) -> Server:
     if config.url is not None:
         where = "[plugins.postgres] url"
-        return Server(read_secret(config.url, where=where).value, where="url")
+        url = read_secret(config.url, where=where, example="postgresql:///postgres")
+        return Server(url.value, where="url")
     conninfo = make_conninfo(
         "",
         host=str(config.socket_dir),

@@ -53,7 +53,7 @@ def kennels_url(config: ValkeyConfig) -> Secret:
         return Address("unix", str(config.socket or SOCKET)).url(account)
     if config.socket or config.password:
         raise wrong("url", "it says all: leave socket and password out, or url")
-    url = read_secret(config.url, where="[plugins.valkey] url")
+    url = read_secret(config.url, where="[plugins.valkey] url", example=f"unix://{SOCKET}")
     _parse(url.value, "url")
     if number_of(url.value) not in {"", "0"}:
         raise wrong("url", "it names a database, and Kennel looks after all: leave the number out")
