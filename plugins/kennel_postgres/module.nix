@@ -1,85 +1,93 @@
 # PostgreSQL on this machine, for Kennel: its role, who is asked for a password, and who gets in where.
 { config, lib, ... }:
 let
-  cfg = config.services.kennel.resources.postgres;
+  kennel = config.services.kennel;
+  cfg = kennel.resources.postgres;
+  package = config.services.postgresql.finalPackage or config.services.postgresql.package;
 in
 {
   options.services.kennel.resources.postgres = {
-    enable = lib.mkEnableOption "a PostgreSQL database for every tenant of Kennel's";
+    enable = lib.mkEnableOption "a PostgreSQL database for every tenant that asks for one";
 
     socketDir = lib.mkOption {
       type = lib.types.path;
       default = "/run/postgresql";
-      description = "The folder of the server's socket.";
+      description = "The folder of the server's socket. Kennel connects as the role kennel, by peer authentication.";
     };
 
-    user = lib.mkOption {
-      type = lib.types.str;
-      default = "kennel";
-      description = "The system's user that Kennel runs as, and Kennel's role of the same name.";
-    };
-
-    settings = lib.mkOption {
-      type = lib.types.attrsOf lib.types.anything;
-      default = { };
-      example = { connections = 10; };
-      description = "What else [plugins.postgres] of kennel.toml says: see the plugin's README.";
-    };
-
-    table = lib.mkOption {
-      type = lib.types.attrsOf lib.types.anything;
-      readOnly = true;
-      default = { socket_dir = cfg.socketDir; } // cfg.settings;
-      description = "The table [plugins.postgres] of kennel.toml, for whoever writes that file.";
+    createLocally = lib.mkOption {
+      type = lib.types.bool;
+      default = true;
+      description = "Whether to set up services.postgresql for it. Otherwise the plugin's README says what a server needs.";
     };
   };
 
-  config = lib.mkIf cfg.enable {
-    services.postgresql = {
-      enable = true;
-      ensureUsers = [
+  config = lib.mkIf (kennel.enable && cfg.enable) (lib.mkMerge [
+    {
+      services.kennel = {
+        plugins = plugins: [ plugins.kennel-postgres ];
+        settings.plugins.postgres.socket_dir = lib.mkDefault (toString cfg.socketDir);
+      };
+    }
+
+    (lib.mkIf cfg.createLocally {
+      assertions = [
         {
-          name = cfg.user;
-          ensureClauses = {
-            login = true;
-            createdb = true;
-            createrole = true;
-          };
+          assertion = toString cfg.socketDir == "/run/postgresql";
+          message = ''
+            services.kennel.resources.postgres.socketDir is ${toString cfg.socketDir}, and NixOS' PostgreSQL has its socket
+            in /run/postgresql. Leave socketDir out, or set services.kennel.resources.postgres.createLocally = false for a
+            server of your own.
+          '';
         }
       ];
-      # A database is called like the role that owns it. Before the lines that are there by default.
-      authentication = lib.mkBefore ''
-        local  all       postgres     peer
-        local  all       ${cfg.user}  peer
-        local  sameuser  all          scram-sha-256
-      '';
-      settings.password_encryption = "scram-sha-256";
-    };
 
-    # Every role may connect to every database unless that is revoked. Can be run again at will.
-    systemd.services.kennel-postgresql-setup = {
-      description = "Keep tenants of Kennel's out of databases that are not theirs";
-      after = [ "postgresql.service" "postgresql-setup.service" ];
-      requires = [ "postgresql.service" ];
-      wantedBy = [ "multi-user.target" ];
-      before = [ "kennel.service" ];
-      path = [ config.services.postgresql.finalPackage or config.services.postgresql.package ];
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        User = "postgres";
+      services.postgresql = {
+        enable = true;
+        ensureUsers = [
+          {
+            name = "kennel";
+            ensureClauses = {
+              login = true;
+              createdb = true;
+              createrole = true;
+            };
+          }
+        ];
+        # A database is called like the role that owns it. Before the lines that are there by default.
+        authentication = lib.mkBefore ''
+          local  all       postgres  peer
+          local  all       kennel    peer
+          local  sameuser  all       scram-sha-256
+        '';
+        settings.password_encryption = "scram-sha-256";
       };
-      script = ''
-        psql --no-psqlrc --set ON_ERROR_STOP=1 --host ${cfg.socketDir} --dbname postgres <<'SQL'
-        GRANT CONNECT ON DATABASE postgres TO "${cfg.user}";
-        REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC;
-        SQL
-      '';
-    };
 
-    # pg_dump and pg_restore, as new as the server
-    systemd.services.kennel.path = [
-      (config.services.postgresql.finalPackage or config.services.postgresql.package)
-    ];
-  };
+      # Every role may connect to every database unless that is revoked. Can be run again at will.
+      systemd.services.kennel-postgresql-setup = {
+        description = "Keep tenants of Kennel's out of databases that are not theirs";
+        after = [ "postgresql.service" "postgresql-setup.service" ];
+        requires = [ "postgresql.service" ];
+        wantedBy = [ "multi-user.target" ];
+        before = [ "kennel.service" ];
+        path = [ package ];
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          User = "postgres";
+        };
+        script = ''
+          psql --no-psqlrc --set ON_ERROR_STOP=1 --host /run/postgresql --dbname postgres <<'SQL'
+          GRANT CONNECT ON DATABASE postgres TO kennel;
+          REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC;
+          SQL
+        '';
+      };
+
+      systemd.services.kennel = {
+        after = [ "postgresql.service" ];
+        path = [ package ]; # pg_dump and pg_restore, as new as the server
+      };
+    })
+  ]);
 }

@@ -19,25 +19,21 @@ from kennel.testing.postgresql import postgresql, rows
 PLUGIN = Path(__file__).parents[2]
 README = (PLUGIN / "README.md").read_text()
 ADA = Tenant("lovelace", Ref.branch("main"))
-MODULE = """
+ROOT = PLUGIN.parents[1]
+SYSTEM = """
 let
-  lib = {
-    mkEnableOption = text: { };
-    mkOption = option: option;
-    mkIf = condition: found: if condition then found else { };
-    mkBefore = text: text;
-    types = { path = 0; str = 0; anything = 0; attrsOf = type: 0; };
+  kennel = { kennel, ... }: {
+    imports = [ %(root)s/nixos/tests/configurations/minimal.nix ];
+    services.kennel.resources.postgres.enable = true;
+    services.kennel.settings.plugins.postgres.connections = 5;
   };
-  config.services.kennel.resources.postgres = {
-    enable = true; socketDir = "/run/postgresql"; user = "kennel"; settings.connections = 5;
-  };
-  config.services.postgresql.package = "postgresql";
-  module = import %s { inherit config lib; };
+  evaluation = import %(root)s/nixos/tests/evaluate.nix { configuration = kennel; };
+  inherit (evaluation.evaluation) config;
 in {
-  access = module.config.services.postgresql.authentication;
-  user = builtins.head module.config.services.postgresql.ensureUsers;
-  script = module.config.systemd.services.kennel-postgresql-setup.script;
-  table = module.options.services.kennel.resources.postgres.table.default;
+  access = config.services.postgresql.authentication;
+  user = builtins.head config.services.postgresql.ensureUsers;
+  script = config.systemd.services.kennel-postgresql-setup.script;
+  table = config.services.kennel.settings.plugins.postgres;
 }
 """
 
@@ -93,7 +89,7 @@ def test_the_nixos_module_does_what_the_readme_says() -> None:
     if shutil.which("nix-instantiate") is None:
         missing("no nix-instantiate here: install Nix")
     done = subprocess.run(
-        ["nix-instantiate", "--eval", "--strict", "--json", "-E", MODULE % (PLUGIN / "module.nix")],
+        ["nix-instantiate", "--eval", "--strict", "--json", "-E", SYSTEM % {"root": ROOT}],
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,0 +1,5 @@
+# Kennel's module is there, and off.
+{ kennel, ... }:
+{
+  imports = [ kennel.nixosModules.default ];
+}
