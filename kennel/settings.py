@@ -94,7 +94,8 @@ class BuildTable(Table, frozen=True):
     `isolation`: "systemd" runs evaluation and build in transient units, "process" in a session,
     "auto" chooses by the supervisor. `environment`: variables for Nix, never secrets.
     `nix_options`: extra arguments, such as ["--builders", "ssh://builder"]. `store` and
-    `eval_store`: as Nix's options of the same names.
+    `eval_store`: as Nix's options of the same names. `devenv`: the program that evaluates a
+    devenv.nix, and `devenv_option`: what of it is built.
     """
 
     max_concurrent: Positive = 2
@@ -112,6 +113,9 @@ class BuildTable(Table, frozen=True):
     store: str | None = None
     eval_store: str | None = None
     devenv: str = "devenv"
+    devenv_option: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.-]*$", examples=["acme.config"])] = (
+        "scottylabs.kennel.config"
+    )
 
 
 class ServicesTable(Table, frozen=True):

@@ -48,6 +48,7 @@ nix_options = ["--builders", "ssh://builder"]
 store = "/srv/store"
 eval_store = "auto"
 devenv = "/run/current-system/sw/bin/devenv"
+devenv_option = "acme.kennel.config"
 
 [services]
 ports = "18000-18999"

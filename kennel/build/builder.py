@@ -72,7 +72,7 @@ class Builder:
         )
         self.git = Git(places, self.programs)
         self._nix = Nix(settings.build, places, self.programs, check)
-        self._devenv = Devenv(settings.build.devenv, self.programs)
+        self._devenv = Devenv(settings.build.devenv, settings.build.devenv_option, self.programs)
 
     async def fetch(self, job: Job) -> Fetched:
         """Fetch a build's ref, and try again while its host is away: that is for others to limit.

@@ -1,4 +1,4 @@
-"""Asks devenv what a repository declares: `devenv build scottylabs.kennel.config`."""
+"""Asks devenv what a repository declares: `devenv build scottylabs.kennel.config`, say."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from kennel.build.sandbox import Reach
 from kennel.errors import BuildError
 from kennel.plugin import in_thread
 
-OPTION = "scottylabs.kennel.config"
 TAIL = 20
 
 
 class Devenv:
-    """Runs devenv. `program`: its name or path."""
+    """Runs devenv. `program`: its name or path. `option`: what it is asked to build."""
 
-    def __init__(self, program: str, programs: Programs) -> None:
+    def __init__(self, program: str, option: str, programs: Programs) -> None:
         self._program = program
+        self._option = option
         self._programs = programs
 
     async def manifest(self, job: Job, checkout: Path, home: Path, env: Mapping[str, str]) -> bytes:
@@ -46,7 +46,7 @@ class Devenv:
 
         done = await self._programs.run(
             job.build.id,
-            [self._program, "build", OPTION],
+            [self._program, "build", self._option],
             # Secrets are not for builds: this provider has none, whatever devenv.yaml says.
             env={**env, "SECRETSPEC_PROVIDER": "null://", "DEVENV_TUI": "false"},
             listen=listen,
@@ -54,21 +54,22 @@ class Devenv:
         )
         if done.status:
             raise BuildError("\n".join(["devenv build failed:", *said]))
-        return await in_thread(_read, result(done.output.decode(errors="replace")))
+        output = done.output.decode(errors="replace")
+        return await in_thread(_read, result(output, self._option))
 
 
-def result(output: str) -> Path:
-    """Return the path in what `devenv build` prints: JSON from 2.0 on, before that lines."""
+def result(output: str, option: str) -> Path:
+    """Return the path in what `devenv build OPTION` prints: JSON from 2.0 on, before that lines."""
     start = output.find("{")
     try:
         answer = json.loads(output[start:]) if start >= 0 else None
     except ValueError:
         answer = None
-    if isinstance(answer, dict) and isinstance(answer.get(OPTION), str):
-        return Path(answer[OPTION])
+    if isinstance(answer, dict) and isinstance(answer.get(option), str):
+        return Path(answer[option])
     paths = [line.strip() for line in output.splitlines() if line.startswith("/")]
     if not paths:
-        raise BuildError(f"devenv build {OPTION} names no store path; it prints: {output[-200:]!r}")
+        raise BuildError(f"devenv build {option} names no store path; it prints: {output[-200:]!r}")
     return Path(paths[-1])
 
 

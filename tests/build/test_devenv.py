@@ -47,8 +47,8 @@ def devenv(tmp_path: Path) -> Path:
     return folder
 
 
-def using(workshop: Any, program: Path) -> Any:
-    table = msgspec.structs.replace(workshop.settings.build, devenv=str(program))
+def using(workshop: Any, program: Path, **build: str) -> Any:
+    table = msgspec.structs.replace(workshop.settings.build, devenv=str(program), **build)
     settings = msgspec.structs.replace(workshop.settings, build=table)
     return dataclasses.replace(workshop, settings=settings)
 
@@ -72,6 +72,18 @@ async def test_a_repository_says_through_devenv_what_to_deploy(
     assert call["env"]["SECRETSPEC_PROVIDER"] == "null://"
     assert "VAULT_TOKEN" not in call["env"]
     assert not Path(call["cwd"]).exists()
+
+
+async def test_another_organisations_option_is_asked(
+    workshop: Any, repository: Any, flake: Any, devenv: Path
+) -> None:
+    workshop = using(workshop, devenv / "devenv", devenv_option="acme.kennel.config")
+    files = {"flake.nix": flake(PACKAGES, ""), "devenv.nix": "{ }"}
+    commit = repository.commit(files)
+    build = await workshop.build(await workshop.project(str(repository.path)), commit)
+    assert build.state == "built", build.reason
+    call = json.loads((devenv / "call.json").read_text())
+    assert call["argv"] == ["build", "acme.kennel.config"]
 
 
 async def test_the_flakes_own_output_goes_first(
@@ -149,10 +161,10 @@ PATH = "/nix/store/x-kennel-config"
     ],
 )
 def test_what_either_devenv_prints(output: str) -> None:
-    assert str(result(output)) == PATH
+    assert str(result(output, "scottylabs.kennel.config")) == PATH
 
 
 @pytest.mark.parametrize("output", ["", "{}", "{", "no path here", '{"x": 1}'])
 def test_anything_else_is_told(output: str) -> None:
     with pytest.raises(BuildError, match="names no store path"):
-        result(output)
+        result(output, "scottylabs.kennel.config")

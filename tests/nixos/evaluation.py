@@ -81,6 +81,15 @@ def configuration(name: str, modules: Sequence[str] = (), **arguments: str) -> s
     )
 
 
+def project(name: str, modules: Sequence[str] = (), **arguments: str) -> str:
+    """Return the expression that evaluates a project's devenv.nix; as `configuration` does."""
+    given = "".join(f"{key} = {json.dumps(value)}; " for key, value in arguments.items())
+    return (
+        f"import ./nixos/tests/devenv.nix {{ {given} project = ./nixos/tests/projects/{name}.nix;"
+        f" modules = [ {' '.join(f'({text})' for text in modules)} ]; }}"
+    )
+
+
 def path(name: str) -> str:
     return f"./{(CONFIGURATIONS / name).relative_to(ROOT)}.nix"
 

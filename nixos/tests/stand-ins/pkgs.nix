@@ -29,6 +29,11 @@ rec {
       PATH = path;
     }) // { inherit script; };
   writeText = name: text: runCommand name { inherit text; } ''printf %s "$text" > $out'' // { inherit text; };
+  writeShellScript = name: text: runCommand name { inherit text; } ''
+    printf '#!/bin/sh\n%s' "$text" > $out
+    chmod +x $out
+  '' // { inherit text; };
+
   formats = {
     toml = _: {
       type = lib.types.attrsOf tomlValue;
@@ -52,4 +57,14 @@ rec {
   valkey = named "valkey" { meta.mainProgram = "valkey-server"; };
   garage_2 = named "garage" { version = "2.3.0"; };
   postgresql = named "postgresql" { version = "17.6"; };
+  postgresql_18 = named "postgresql" { version = "18.0"; };
+  crate2nix = named "crate2nix" { };
+  openbao = named "openbao" { meta.mainProgram = "bao"; };
+  openssl = named "openssl" { };
+  oxfmt = named "oxfmt" { };
+  oxlint = named "oxlint" { };
+  pkg-config = named "pkg-config" { };
+  rust = named "rust" { };
+  secretspec = named "secretspec" { };
+  sqlite = named "sqlite" { };
 }

@@ -16,7 +16,8 @@ let
   simple = name: check: { inherit name check; merge = one; };
   whole = name: check: simple name (value: builtins.isInt value && check value);
 
-  attrs = name: of: {
+  # lazy: a value may be made of others of the same set, which for that matter cannot be left out by a condition.
+  attrs = lazy: name: of: {
     inherit name;
     nested = of;
     check = isAttrs;
@@ -30,7 +31,7 @@ let
               (one: if one.value ? ${name} then [ { inherit (one) file; value = one.value.${name}; } ] else [ ])
               parts));
       in
-      builtins.mapAttrs (_: one: one.value) (lib.filterAttrs (_: one: one.isDefined) found);
+      builtins.mapAttrs (_: one: one.value) (if lazy then found else lib.filterAttrs (_: one: one.isDefined) found);
   };
   # mkMerge and mkIf may stand for a whole set; values of one hold their own.
   pushed = value:
@@ -89,8 +90,8 @@ let
         (one: map (value: (lib.merged (loc ++ [ "*" ]) of [ { inherit (one) file; inherit value; } ]).value) one.value)
         definitions);
     };
-    attrsOf = of: attrs "attribute set of ${of.name}" of;
-    lazyAttrsOf = of: attrs "lazy attribute set of ${of.name}" of;
+    attrsOf = of: attrs false "attribute set of ${of.name}" of;
+    lazyAttrsOf = of: attrs true "lazy attribute set of ${of.name}" of;
     functionTo = of: {
       name = "function that evaluates to a(n) ${of.name}";
       check = builtins.isFunction;
@@ -118,6 +119,7 @@ let
     };
     submodule = modules: {
       name = "submodule";
+      options = (lib.evalModules { modules = lib.toList modules; }).options;
       check = value: isAttrs value || builtins.isFunction value || builtins.isPath value;
       merge = loc: definitions:
         (lib.evalModules {
