@@ -30,10 +30,11 @@ let
         ${prefix}.kennel.services.${name} is no process of devenv: declare processes.${name}, or call the service as one
         of these: ${lib.concatStringsSep ", " (lib.attrNames config.processes)}
       ''
-    else stated {
-      custom_domain = one.customDomain;
-      ready = ready config.processes.${name};
-    } // one.settings;
+    else stated
+      {
+        custom_domain = one.customDomain;
+        ready = ready config.processes.${name};
+      } // one.settings;
   site = _: one: stated { custom_domain = one.customDomain; inherit (one) spa; } // one.settings;
 
   manifest = if !top.enable then throw "Nothing is deployed without ${prefix}.enable = true" else {

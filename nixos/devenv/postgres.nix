@@ -23,7 +23,7 @@ in
       package = pkgs.postgresql_18;
       listen_addresses = ""; # the socket is enough
       inherit (cfg) extensions;
-      initialDatabases = [ { name = top.project.name; } ];
+      initialDatabases = [{ name = top.project.name; }];
     };
     env = {
       PGDATABASE = top.project.name;

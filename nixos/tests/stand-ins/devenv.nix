@@ -25,12 +25,14 @@ in
     enterShell = text;
     secretspec.enable = mkOption { type = types.bool; default = false; readOnly = true; };
 
-    processes = option (types.attrsOf (types.submodule {
-      options = {
-        exec = mkOption { type = types.str; };
-        ready = option (types.nullOr (types.submodule ready)) null;
-      };
-    })) { };
+    processes = option
+      (types.attrsOf (types.submodule {
+        options = {
+          exec = mkOption { type = types.str; };
+          ready = option (types.nullOr (types.submodule ready)) null;
+        };
+      }))
+      { };
 
     services.postgres = {
       enable = flag;
@@ -59,20 +61,24 @@ in
     treefmt = {
       enable = flag;
       config.programs = free;
-      config.settings.formatter = option (types.attrsOf (types.submodule {
-        options = { command = mkOption { type = types.str; }; includes = option (types.listOf types.str) [ ]; };
-      })) { };
+      config.settings.formatter = option
+        (types.attrsOf (types.submodule {
+          options = { command = mkOption { type = types.str; }; includes = option (types.listOf types.str) [ ]; };
+        }))
+        { };
     };
-    git-hooks.hooks = option (types.attrsOf (types.submodule ({ name, ... }: {
-      options = {
-        enable = flag;
-        name = option types.str name;
-        entry = option types.str "its own";
-        files = option types.str "";
-        pass_filenames = option types.bool true;
-        packageOverrides = free;
-      };
-    }))) { };
+    git-hooks.hooks = option
+      (types.attrsOf (types.submodule ({ name, ... }: {
+        options = {
+          enable = flag;
+          name = option types.str name;
+          entry = option types.str "its own";
+          files = option types.str "";
+          pass_filenames = option types.bool true;
+          packageOverrides = free;
+        };
+      })))
+      { };
     claude.code = { enable = flag; mcpServers = free; };
   };
 

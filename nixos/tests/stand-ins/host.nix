@@ -43,9 +43,11 @@ in
 
     boot.kernelModules = names;
     environment.etc = option (types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; })) { };
+    environment.variables = option (types.attrsOf types.str) { };
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
     networking.firewall.allowedUDPPorts = option (types.listOf types.port) [ ];
+    networking.hosts = option (types.attrsOf (types.listOf types.str)) { };
     nix.package = package "nix";
     nix.settings = free;
     security.polkit.enable = flag;
@@ -65,37 +67,45 @@ in
       package = package "postgresql";
       authentication = text;
       identMap = text;
-      ensureUsers = option (types.listOf (types.submodule {
-        options.name = mkOption { type = types.str; };
-        options.ensureClauses = option (types.attrsOf types.bool) { };
-      })) [ ];
+      ensureUsers = option
+        (types.listOf (types.submodule {
+          options.name = mkOption { type = types.str; };
+          options.ensureClauses = option (types.attrsOf types.bool) { };
+        })) [ ];
       settings = free;
     };
     services.redis.package = package "valkey";
-    services.redis.servers = option (types.attrsOf (types.submodule {
-      options = {
-        enable = flag;
-        port = mkOption { type = types.port; };
-        unixSocket = option (types.nullOr types.path) null;
-        unixSocketPerm = option types.int 660;
-        databases = option types.int 16;
-        appendOnly = flag;
-        settings = free;
-      };
-    })) { };
+    services.redis.servers = option
+      (types.attrsOf (types.submodule {
+        options = {
+          enable = flag;
+          port = mkOption { type = types.port; };
+          unixSocket = option (types.nullOr types.path) null;
+          unixSocketPerm = option types.int 660;
+          databases = option types.int 16;
+          appendOnly = flag;
+          settings = free;
+        };
+      }))
+      { };
 
     systemd.package = package "systemd";
     systemd.services = option (types.attrsOf (types.submodule service)) { };
     systemd.slices = option (types.attrsOf (types.submodule { options = unit.options // { sliceConfig = settings; }; })) { };
     systemd.tmpfiles.rules = names;
 
-    users.users = option (types.attrsOf (types.submodule {
-      options = {
-        isSystemUser = flag;
-        group = option types.str "";
-        home = option types.path "/var/empty";
-      };
-    })) { };
+    system.extraDependencies = option (types.listOf types.package) [ ];
+    virtualisation = free;
+
+    users.users = option
+      (types.attrsOf (types.submodule {
+        options = {
+          isSystemUser = flag;
+          group = option types.str "";
+          home = option types.path "/var/empty";
+        };
+      }))
+      { };
     users.groups = option (types.attrsOf (types.submodule { options = { }; })) { };
   };
 

@@ -59,7 +59,7 @@ let
         else if kind == "if" then (if value.condition then go priority order value.content else [ ])
         else if kind == "override" then go value.priority order value.content
         else if kind == "order" then go priority value.priority value.content
-        else [ { inherit file priority order value; } ];
+        else [{ inherit file priority order value; }];
     in
     go 100 1000 value;
 
@@ -75,7 +75,7 @@ let
     { priority = strongest; values = ordered (filter (one: one.priority == strongest) all); };
 
   shown = value: if isFunction value then "a function" else if isAttrs value || builtins.isList value
-    then builtins.typeOf value else builtins.toJSON value;
+  then builtins.typeOf value else builtins.toJSON value;
 
   merged = loc: type: definitions:
     let
@@ -87,8 +87,9 @@ let
       inherit (found) priority values;
       value =
         if wrong != [ ] then
-          throw ("A definition for option `${showOption loc}' is not of type `${type.name}': "
-            + "${shown (head wrong).value} (${(head wrong).file})")
+          throw
+            ("A definition for option `${showOption loc}' is not of type `${type.name}': "
+              + "${shown (head wrong).value} (${(head wrong).file})")
         else type.merge loc found.values;
     };
 
@@ -97,7 +98,7 @@ let
       option = (head declarations).value;
       type = option.type or lib.types.unspecified;
       default = filter (_: option ? default)
-        [ { file = "its default"; value = lib.mkOptionDefault option.default; } ];
+        [{ file = "its default"; value = lib.mkOptionDefault option.default; }];
       found = merged loc type (definitions ++ default);
       apply = option.apply or lib.id;
     in
@@ -121,7 +122,8 @@ let
     let
       parts = concatMap (one: map (value: { inherit (one) file; inherit value; }) (pushed one.value)) definitions;
       here = name: ofAll: concatMap
-        (one: if one.value ? ${name} then [ { inherit (one) file; value = one.value.${name}; } ] else [ ]) ofAll;
+        (one: if one.value ? ${name} then [{ inherit (one) file; value = one.value.${name}; }] else [ ])
+        ofAll;
       declared = lib.unique (concatMap (one: attrNames one.value) declarations);
       defined = lib.unique (concatMap (one: attrNames one.value) parts);
       unmatched = filter (name: !elem name declared) defined;
@@ -139,8 +141,9 @@ let
       options = mapAttrs (_: one: one.option or one.tree.options) children;
       config =
         if unmatched != [ ] && freeform == null then
-          throw ("The option `${showOption (loc ++ [ (head unmatched) ])}' does not exist. "
-            + "Defined in ${files (head unmatched)}")
+          throw
+            ("The option `${showOption (loc ++ [ (head unmatched) ])}' does not exist. "
+              + "Defined in ${files (head unmatched)}")
         else (if freeform != null && parts != [ ] then free.value else { })
           // mapAttrs (_: one: if one ? option then one.option.value else one.tree.config) children;
     };

@@ -7,7 +7,8 @@ let
     let first = (head definitions).value;
     in
     if all (other: other.value == first) definitions then first
-    else throw "The option `${lib.showOption loc}' has conflicting definition values: ${
+    else
+      throw "The option `${lib.showOption loc}' has conflicting definition values: ${
       toString (map (other: "${other.file}") definitions)}";
   single = loc: definitions:
     if length definitions == 1 then (head definitions).value
@@ -28,7 +29,7 @@ let
         found = lib.genAttrs names (name:
           lib.merged (loc ++ [ name ]) of
             (concatMap
-              (one: if one.value ? ${name} then [ { inherit (one) file; value = one.value.${name}; } ] else [ ])
+              (one: if one.value ? ${name} then [{ inherit (one) file; value = one.value.${name}; }] else [ ])
               parts));
       in
       builtins.mapAttrs (_: one: one.value) (if lazy then found else lib.filterAttrs (_: one: one.isDefined) found);
@@ -68,8 +69,9 @@ let
     lines = separatedString "\n";
     path = simple "absolute path" (value:
       builtins.isPath value || lib.isDerivation value || (isString value && builtins.substring 0 1 value == "/"));
-    package = simple "package" (value:
-      lib.isDerivation value || (isString value && builtins.substring 0 1 value == "/"))
+    package = simple "package"
+      (value:
+        lib.isDerivation value || (isString value && builtins.substring 0 1 value == "/"))
     // { merge = single; };
     enum = values: simple "one of ${lib.concatMapStringsSep ", " builtins.toJSON values}" (value: elem value values);
     nullOr = of: {
@@ -87,7 +89,7 @@ let
       nested = of;
       check = isList;
       merge = loc: definitions: concatLists (map
-        (one: map (value: (lib.merged (loc ++ [ "*" ]) of [ { inherit (one) file; inherit value; } ]).value) one.value)
+        (one: map (value: (lib.merged (loc ++ [ "*" ]) of [{ inherit (one) file; inherit value; }]).value) one.value)
         definitions);
     };
     attrsOf = of: attrs false "attribute set of ${of.name}" of;
@@ -125,11 +127,13 @@ let
         (lib.evalModules {
           prefix = loc;
           modules = lib.toList modules
-            ++ [ { _module.args.name = lib.mkOptionDefault (lib.last loc); } ]
-            ++ map (one: if builtins.isFunction one.value || builtins.isPath one.value then one.value else {
+            ++ [{ _module.args.name = lib.mkOptionDefault (lib.last loc); }]
+            ++ map
+            (one: if builtins.isFunction one.value || builtins.isPath one.value then one.value else {
               _file = one.file;
               config = one.value;
-            }) definitions;
+            })
+            definitions;
         }).clean;
     };
   };

@@ -1,0 +1,21 @@
+# What people who work on Kennel need: `scripts/setup` finds it there.
+{ pkgs, ... }:
+{
+  default = pkgs.mkShellNoCC {
+    packages = [
+      pkgs.caddy
+      pkgs.dbus
+      pkgs.duktape
+      pkgs.git
+      pkgs.iproute2
+      pkgs.nftables
+      pkgs.openssh
+      pkgs.postgresql
+      pkgs.python313
+      pkgs.util-linux
+      pkgs.uv
+      pkgs.valkey
+    ];
+    env.UV_PYTHON_DOWNLOADS = "never";
+  };
+}
