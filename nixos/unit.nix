@@ -73,8 +73,7 @@ in
         RemoveIPC = true;
         RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
         RestrictNamespaces = true;
-        RestrictRealtime = true;
-        RestrictSUIDSGID = true;
+        RestrictRealtime = true; # RestrictSUIDSGID is not for us: git marks folders that are for a group
         LockPersonality = true;
         KeyringMode = "private";
         SystemCallArchitectures = "native";
