@@ -9,6 +9,6 @@ in
   count = size:
     if !lib.isString size then size
     else
-      let parts = lib.match "([0-9]+)([KMGT]?)" size;
+      let parts = builtins.match "([0-9]+)([KMGT]?)" size;
       in lib.toInt (lib.head parts) * units.${lib.last parts};
 }

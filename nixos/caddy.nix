@@ -6,12 +6,12 @@ let
   inherit (lib) mkOption types;
   defaults = import ./defaults.nix lib;
 
-  socket = lib.match "unix/(/.+)" cfg.caddy.adminUrl;
-  address = lib.match "http://([^/:]+|\\[[0-9a-f:]+]):([0-9]+)/?" cfg.caddy.adminUrl;
+  socket = builtins.match "unix/(/.+)" cfg.caddy.adminUrl;
+  address = builtins.match "http://([^/:]+|\\[[0-9a-f:]+]):([0-9]+)/?" cfg.caddy.adminUrl;
   listens = if socket != null then "${cfg.caddy.adminUrl}|0660" else lib.concatStringsSep ":" address;
   own = if lib.elem cfg.api.host [ "0.0.0.0" "::" "" ] then "127.0.0.1" else cfg.api.host;
   host = if lib.hasInfix ":" own then "[${own}]" else own;
-  folder = lib.match "/run/([^/]+)/[^/]+" (lib.head socket);
+  folder = builtins.match "/run/([^/]+)/[^/]+" (lib.head socket);
 in
 {
   options.services.kennel = {

@@ -62,7 +62,7 @@ in
     assertions = lib.concatLists (lib.mapAttrsToList
       (name: project: [
         {
-          assertion = lib.match "[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?" name != null;
+          assertion = builtins.match "[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?" name != null;
           message = ''
             services.kennel.projects.${name}: a project is called by 1 to 39 of a-z, 0-9 and -, such as shop. Rename it.
           '';

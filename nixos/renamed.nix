@@ -7,16 +7,16 @@ let
 in
 {
   imports = [
-    (renamed [ "forgejo" "apiUrl" ] [ "settings" "plugins" "forgejo" "api_url" ])
     (renamed [ "garage" "enable" ] [ "resources" "garage" "enable" ])
     (renamed [ "garage" "adminTokenFile" ] [ "resources" "garage" "adminTokenFile" ])
     (renamed [ "garage" "rpcSecretFile" ] [ "resources" "garage" "server" "rpcSecretFile" ])
     (renamed [ "garage" "capacity" ] [ "resources" "garage" "server" "capacity" ])
-    (renamed [ "garage" "maxSize" ] [ "settings" "plugins" "garage" "max_size" ])
     (renamed [ "valkey" "enable" ] [ "resources" "valkey" "enable" ])
     (renamed [ "valkey" "databases" ] [ "resources" "valkey" "databases" ])
     (renamed [ "valkey" "isolation" ] [ "resources" "valkey" "isolation" ])
     (renamed [ "valkey" "passwordFile" ] [ "resources" "valkey" "passwordFile" ])
+    (removed [ "forgejo" "apiUrl" ] "Write services.kennel.settings.plugins.forgejo.api_url.")
+    (removed [ "garage" "maxSize" ] "Write services.kennel.settings.plugins.garage.max_size.")
     (removed [ "valkey" "aclFile" ] "It is made of services.kennel.resources.valkey.passwordFile, or of a password that is made, too.")
     (removed [ "forgejo" "apiTokenFile" ] "Each project has a token of its own: services.kennel.projects.NAME.tokenFile.")
     (removed [ "domains" "cloudflare" "tunnelId" ] "Say where custom domains lead: services.kennel.domains.target = \"ID.cfargotunnel.com\".")

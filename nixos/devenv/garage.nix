@@ -6,8 +6,8 @@ let
   name = top.project.name;
   region = "garage";
   # Of a server on the developer's own machine, which nobody else reaches: no secret.
-  key = "GK${lib.substring 0 24 (lib.hashString "sha256" name)}";
-  secret = lib.hashString "sha256" "the secret of ${name}";
+  key = "GK${lib.substring 0 24 (builtins.hashString "sha256" name)}";
+  secret = builtins.hashString "sha256" "the secret of ${name}";
 in
 {
   options.${prefix}.garage.enable = lib.mkEnableOption "a local Garage with a bucket, and S3_BUCKET";

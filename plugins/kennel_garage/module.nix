@@ -5,7 +5,7 @@ let
   cfg = kennel.resources.garage;
   server = cfg.server;
   garage = lib.getExe config.services.garage.package;
-  port = lib.match "https?://[^/]*:([0-9]+)/?" cfg.adminEndpoint;
+  port = builtins.match "https?://[^/]*:([0-9]+)/?" cfg.adminEndpoint;
 in
 {
   options.services.kennel.resources.garage = {

@@ -5,7 +5,7 @@ let
   kennel = config.services.kennel;
   cfg = kennel.resources.valkey;
   shared = cfg.isolation == "database";
-  folder = lib.match "/run/([^/]+)/[^/]+" (toString cfg.socketPath);
+  folder = builtins.match "/run/([^/]+)/[^/]+" (toString cfg.socketPath);
   state = "/var/lib/kennel-valkey";
   given = cfg.passwordFile != null;
 in

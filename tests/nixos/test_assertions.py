@@ -1,5 +1,7 @@
 """What cannot work together is refused, with what to write instead."""
 
+import json
+
 import pytest
 
 from tests.nixos.evaluation import Nix, Refused, configuration
@@ -95,14 +97,9 @@ def test_it_says_what_to_write(nix: Nix, name: str, wrong: str, fix: str) -> Non
 
 
 RENAMED = [
-    ("garage.maxSize", "1000000", "settings.plugins.garage.max_size", "max_size = 1000000"),
-    ("valkey.databases", "64", "resources.valkey.databases", "socket ="),
-    (
-        "forgejo.apiUrl",
-        '"https://git.example.net/api/v1"',
-        "settings.plugins.forgejo.api_url",
-        'api_url = "https://git.example.net/api/v1"',
-    ),
+    ("garage.capacity", '"5G"', "resources.garage.server.capacity", "--capacity 5G"),
+    ("valkey.passwordFile", '"/run/p"', "resources.valkey.passwordFile", "password:/run/p"),
+    ("valkey.isolation", '"instance"', "resources.valkey.isolation", "bin/valkey-server"),
 ]
 
 
@@ -113,16 +110,18 @@ def test_an_old_name_still_works_and_says_the_new_one(
     module = f"{{ {KENNEL}.{old} = {value}; }}"
     found = nix.evaluate(
         f"let e = {configuration('everything', [module])}; in"
-        " { inherit (e) failed warnings; inherit (e.system) toml; }"
+        " { inherit (e) failed warnings; inherit (e.system) toml units scripts; }"
     )
     assert found["failed"] == []
     assert found["warnings"] == [
         f"The option `{KENNEL}.{old}' has been renamed to `{KENNEL}.{new}'."
     ]
-    assert line in found["toml"]
+    assert line in json.dumps(found)
 
 
 REMOVED = [
+    ("forgejo.apiUrl", f"{KENNEL}.settings.plugins.forgejo.api_url"),
+    ("garage.maxSize", f"{KENNEL}.settings.plugins.garage.max_size"),
     ("valkey.aclFile", f"{KENNEL}.resources.valkey.passwordFile"),
     ("forgejo.apiTokenFile", f"{KENNEL}.projects.NAME.tokenFile"),
     ("domains.cloudflare.tunnelId", f'{KENNEL}.domains.target = "ID.cfargotunnel.com"'),

@@ -6,7 +6,8 @@ rec {
   getExe' = package: name: "${package}/bin/${name}";
   getVersion = package: package.version or (builtins.parseDrvName package.name).version;
   makeBinPath = packages: lib.concatMapStringsSep ":" (package: "${package}/bin") packages;
-  cleanSource = path: path;
+  licenses.mit = { spdxId = "MIT"; };
+  platforms.linux = [ "aarch64-linux" "x86_64-linux" ];
   composeManyExtensions = overlays: final: previous:
     builtins.foldl' (done: overlay: done // overlay final (previous // done)) { } overlays;
   makeExtensible = f: let self = f self; in self;

@@ -2,9 +2,12 @@
 { lib }:
 {
   mkRenamedOptionModule = from: to: { options, ... }:
-    let option = lib.getAttrFromPath from options;
-    in {
-      options = lib.setAttrByPath from (lib.mkOption { type = lib.types.raw; visible = false; });
+    let
+      option = lib.getAttrFromPath from options;
+      target = lib.getAttrFromPath to options;
+    in
+    {
+      options = lib.setAttrByPath from (lib.mkOption { inherit (target) type; visible = false; });
       config = lib.mkIf option.isDefined (lib.mkMerge [
         (lib.setAttrByPath to (lib.mkMerge option.definitions))
         {
