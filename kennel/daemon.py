@@ -270,7 +270,7 @@ def _reconciler(
         every=settings.reconcile.every,
         parallel=settings.reconcile.parallel,
         on_publish=lambda routes: registry.serve(
-            frozenset(host for route in routes for host in route.hosts)
+            frozenset(host for route in routes for host in route.names)
         ),
         on_evict=on_evict,
     )

@@ -102,7 +102,8 @@ class Provision:
 class Wanted:
     """What should be of one tenant, as the store has it.
 
-    `next`: the build that waits to be deployed. `hosts`: those of each service and site.
+    `next`: the build that waits to be deployed. `hosts`: those of each service and site, the one
+    that people are told last. `redirects`: hosts that lead there.
     `resources`: what the live manifest lists. `provisions`: what there may be, listed or not.
     """
 
@@ -111,6 +112,7 @@ class Wanted:
     live: tuple[Deployed, ...] = ()
     generations: tuple[Generation, ...] = ()
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    redirects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resources: frozenset[str] = frozenset()
     provisions: tuple[Provision, ...] = ()
 
@@ -406,8 +408,10 @@ def routes_of(wanted: Wanted) -> Iterable[Route]:
             yield Route(
                 key=deployed.key,
                 hosts=hosts,
+                redirects=wanted.redirects.get(deployed.key.name, ()),
                 site=deployed.generation is None,
                 spa=deployed.spa,
+                indexed=wanted.record.environment is Environment.PROD,
             )
 
 

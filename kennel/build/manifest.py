@@ -70,7 +70,7 @@ def read(raw: object) -> Manifest:
             *_doubles(shape),
             *_deaf(shape),
             *_reserved(manifest),
-            *_domains(manifest),
+            *_domains(shape),
             *_errands(shape),
         ]
     )
@@ -141,7 +141,8 @@ def _site(name: str, shape: SiteShape | StaticSiteShape, package: str | None) ->
         name=name,
         package=package or name,
         spa=bool(shape.spa),
-        custom_domain=shape.custom_domain,
+        custom_domains=_custom_domains(shape),
+        redirects=tuple(shape.redirects or ()),
     )
 
 
@@ -151,13 +152,19 @@ def _service(name: str, shape: ServiceShape) -> Service:
         package=shape.package or name,
         args=tuple(shape.args or ()),
         environment=shape.environment or {},
-        custom_domain=shape.custom_domain,
+        custom_domains=_custom_domains(shape),
+        redirects=tuple(shape.redirects or ()),
         ready=_ready(shape.ready or ReadyShape()),
         limits=_limits(shape.limits or LimitsShape()),
         port=shape.port is not False,
         schedule=shape.schedule,
         previews=shape.previews is not False,
     )
+
+
+def _custom_domains(shape: ServiceShape | SiteShape | StaticSiteShape) -> tuple[str, ...]:
+    single = () if shape.custom_domain is None else (shape.custom_domain,)
+    return (*single, *(shape.custom_domains or ()))
 
 
 def _ready(shape: ReadyShape) -> Ready:
@@ -229,6 +236,8 @@ def _deaf(shape: ManifestShape) -> Iterator[str]:
         without = {
             "port": True if service.port else None,
             "custom_domain": service.custom_domain,
+            "custom_domains": service.custom_domains or None,
+            "redirects": service.redirects or None,
             "ready.path": ready.path,
             "ready.timeout": ready.timeout,
         }
@@ -287,11 +296,24 @@ def packages_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
             yield name, errand.package
 
 
-def _domains(manifest: Manifest) -> Iterator[str]:
+def _named(
+    shape: ManifestShape,
+) -> Iterator[tuple[str, ServiceShape | SiteShape | StaticSiteShape]]:
+    """Yield the path of everything that may have hosts, and what it says."""
+    for kind in ("services", "sites", "static_sites"):
+        for name, one in (getattr(shape, kind) or {}).items():
+            yield f"{kind}.{name}", one
+
+
+def _domains(shape: ManifestShape) -> Iterator[str]:
+    """Tell of hosts that are given twice, and of redirects that lead nowhere."""
     holders: dict[str, str] = {}
-    for thing in things(manifest):
-        if thing.custom_domain is None:
-            continue
-        other = holders.setdefault(thing.custom_domain, thing.name)
-        if other != thing.name:
-            yield f"custom_domain {thing.custom_domain!r} is given to both {other} and {thing.name}"
+    for path, one in _named(shape):
+        if one.custom_domain is not None and one.custom_domains:
+            yield f"{path}: give custom_domain or custom_domains, not both"
+        if one.redirects and not _custom_domains(one):
+            yield f"{path}.redirects: they lead to the first of custom_domains: add one"
+        for host in (*_custom_domains(one), *(one.redirects or ())):
+            if host in holders:
+                yield f"{path}: the host {host!r} is given twice: {holders[host]} has it already"
+            holders.setdefault(host, path)

@@ -12,6 +12,8 @@ from kennel.domain import names
 
 VERSION = 1
 MOST_MEMORY = 1 << 50
+MOST_HOSTS = 20
+"""Custom domains, and redirects, of one service or site."""
 
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=64 * 1024)]
 Name = Annotated[
@@ -43,6 +45,10 @@ Host = Annotated[
         max_length=253,
         description="a host name in lower case, such as shop.example.org",
     ),
+]
+Hosts = Annotated[
+    list[Host],
+    Meta(max_length=MOST_HOSTS, description=f"a list of at most {MOST_HOSTS} host names"),
 ]
 HttpPath = Annotated[
     str,
@@ -100,6 +106,8 @@ class ServiceShape(Shape, frozen=True):
     args: list[Text] | None = None
     environment: dict[Variable, Text] | None = None
     custom_domain: Host | None = None
+    custom_domains: Hosts | None = None
+    redirects: Hosts | None = None
     ready: ReadyShape | None = None
     limits: LimitsShape | None = None
     port: Port | None = None
@@ -114,6 +122,8 @@ class SiteShape(Shape, frozen=True):
     package: Package | None = None
     spa: bool | None = None
     custom_domain: Host | None = None
+    custom_domains: Hosts | None = None
+    redirects: Hosts | None = None
 
 
 class StaticSiteShape(Shape, frozen=True):
@@ -122,6 +132,8 @@ class StaticSiteShape(Shape, frozen=True):
     package_attr: Package | None = None
     spa: bool | None = None
     custom_domain: Host | None = None
+    custom_domains: Hosts | None = None
+    redirects: Hosts | None = None
 
 
 class ReleaseShape(Shape, frozen=True):

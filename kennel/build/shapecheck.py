@@ -47,6 +47,8 @@ def _check(raw: Any, kind: inspect.Type, path: str) -> Iterator[str]:
     elif isinstance(fitting.type, inspect.DictType):
         yield from _check_dict(raw, fitting.type, path)
     elif isinstance(fitting.type, inspect.ListType):
+        if not fitting.bounds(raw):
+            yield f"{path}: must be {fitting.words}, not one of {len(raw)}"
         for place, item in enumerate(raw):
             yield from _check(item, fitting.type.item_type, f"{path}[{place}]")
     elif not fitting.bounds(raw):
@@ -97,6 +99,8 @@ class _Kind:
                 )
             case inspect.IntType(ge=low, le=high):
                 return (low is None or raw >= low) and (high is None or raw <= high)
+            case inspect.ListType(max_length=longest):
+                return longest is None or len(raw) <= longest
             case inspect.FloatType(gt=low, le=high):
                 return (low is None or raw > low) and (high is None or raw <= high)
         return True

@@ -25,13 +25,16 @@ class Service:
     `port`: whether it listens on the port that Kennel gives it; one that does not (a bot, a queue)
     is ready when it has been running for a while. `schedule`: it is run at these times, in
     systemd's OnCalendar notation, and has no port either. `previews`: whether previews have it.
+    `custom_domains`: hosts in production, the one that people are told first. `redirects`: hosts
+    that lead there.
     """
 
     name: str
     package: str
     args: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    custom_domain: str | None = None
+    custom_domains: tuple[str, ...] = ()
+    redirects: tuple[str, ...] = ()
     ready: Ready = field(default_factory=Ready)
     limits: Limits = field(default_factory=Limits)
     port: bool = True
@@ -77,13 +80,14 @@ class Site:
     """A folder of files.
 
     `spa`: unknown paths answer /index.html. Otherwise they answer 404, with `/404.html` if
-    there is one.
+    there is one. `custom_domains`, `redirects`: as those of a service.
     """
 
     name: str
     package: str
     spa: bool = False
-    custom_domain: str | None = None
+    custom_domains: tuple[str, ...] = ()
+    redirects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,14 +46,23 @@ Target: TypeAlias = Upstream | Socket | Files
 class Route:
     """The hosts (lower case) at which a service or site answers.
 
-    It says nothing of ports or paths: those are switched apart from it. `site` and `spa` say
-    how requests are handled: see `kennel.domain.manifest.Site`.
+    It says nothing of ports or paths: those are switched apart from it. The last of `hosts` is
+    the one that people are told; `redirects` are hosts that lead there (308), whatever path and
+    query they are asked for. `site` and `spa` say how requests are handled: see
+    `kennel.domain.manifest.Site`. `indexed`: whether search engines may list it.
     """
 
     key: Key
     hosts: tuple[str, ...]
+    redirects: tuple[str, ...] = ()
     site: bool = False
     spa: bool = False
+    indexed: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return every host that leads here, and needs a certificate."""
+        return (*self.hosts, *self.redirects)
 
 
 def digest_of(targets: Mapping[str, Target]) -> str:

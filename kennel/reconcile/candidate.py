@@ -32,7 +32,7 @@ class Candidate:
 
     def host_of(self, name: str) -> str:
         """Return the host a service is asked at: its custom domain, if it has one."""
-        return _by_name(self.hosts).get(name, "localhost")
+        return hosts.by_name(self.hosts).get(name, ("localhost",))[-1]
 
 
 class Preparer:
@@ -66,7 +66,7 @@ class Preparer:
         secrets = await self._secrets.resolve(wanted.record, build)
         given = await self._provisioning.given(wanted, manifest)
         reserved = await self._reserve(wanted, manifest)
-        urls = {name: self._url(host) for name, host in _by_name(reserved).items()}
+        urls = {name: self._url(held[-1]) for name, held in hosts.by_name(reserved).items()}
         around = variables.Surroundings.of(
             wanted.record,
             manifest,
@@ -142,8 +142,3 @@ class Preparer:
 def manifest_of(record: TenantRecord, manifest: Manifest) -> Manifest:
     """Return what of a manifest a tenant has."""
     return manifest.of_preview() if record.environment is Environment.PREVIEW else manifest
-
-
-def _by_name(held: Sequence[hosts.Host]) -> Mapping[str, str]:
-    """Return the host that people are told, of everything that has one."""
-    return {host.name: host.host for host in sorted(held, key=lambda host: host.custom)}

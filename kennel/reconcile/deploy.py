@@ -134,7 +134,7 @@ class Deployer:
             await self._providers.router.switch(tenant, first)
         reached("requests-switched")
         try:
-            await self._publish(tenant, self._routes(tenant, candidate))
+            await self._publish(tenant, self._routes(wanted, candidate))
         except ProviderError:
             if before:  # until it is recorded, what was live is live
                 await self._providers.router.switch(tenant, before)
@@ -170,9 +170,9 @@ class Deployer:
             )
         )
 
-    def _routes(self, tenant: Tenant, candidate: Candidate) -> frozenset[Route]:
+    def _routes(self, wanted: Wanted, candidate: Candidate) -> frozenset[Route]:
         """Return the routes the store will ask for once the candidate is live."""
-        return releases.routes(tenant, candidate.manifest, candidate.hosts)
+        return releases.routes(wanted.record, candidate.manifest, candidate.hosts)
 
     async def _fail(self, build: Build, reason: str) -> None:
         await self._store.write(

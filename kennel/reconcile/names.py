@@ -163,7 +163,8 @@ def hosts_to_publish(
     found: dict[str, Tenant | None] = {f"*{within}": None} if publishing.wildcard else {}
     for one in tenants:
         for deployed in one.live:
-            for host in one.hosts.get(deployed.key.name, ()):
+            name = deployed.key.name
+            for host in (*one.hosts.get(name, ()), *one.redirects.get(name, ())):
                 if not host.endswith(within):
                     found[host] = one.record.tenant
     return found

@@ -1,7 +1,7 @@
 """Who has which host. A host belongs to one tenant at a time, and its choice stays."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 import sqlalchemy as sa
@@ -16,11 +16,29 @@ TRIES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host a service or site of a tenant answers at."""
+    """A host that leads to a service or site of a tenant.
+
+    `position`: among its custom ones, in the order of the manifest. `redirect`: it answers at
+    another, the first of these.
+    """
 
     host: str
     name: str
     custom: bool
+    position: int = 0
+    redirect: bool = False
+
+
+def by_name(held: Iterable[Host], *, redirects: bool = False) -> dict[str, tuple[str, ...]]:
+    """Return the hosts at which each service and site answers, the one that people are told last.
+
+    `redirects`: those that lead there instead.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for one in sorted(held, key=lambda h: (h.custom, -h.position, h.host)):
+        if one.redirect is redirects:
+            found[one.name] = (*found.get(one.name, ()), one.host)
+    return found
 
 
 def reserve(
@@ -58,29 +76,46 @@ def reserve(
 def _custom_hosts(
     db: Connection, tenant_id: int, tenant: Tenant, manifest: Manifest, granted: tuple[str, ...]
 ) -> list[Host]:
-    found = []
     things: list[Service | Site] = [*manifest.services.values(), *manifest.sites.values()]
-    for thing in things:
-        if thing.custom_domain is None:
-            continue
-        if not is_granted(thing.custom_domain, granted):
+    found = [host for thing in things for host in _asked_by(thing)]
+    for host in found:
+        if not is_granted(host.host, granted):
             raise Rejected(
-                f"{thing.name}: custom domain {thing.custom_domain} is not granted to project"
+                f"{host.name}: custom domain {host.host} is not granted to project"
                 f" {tenant.project}. An operator grants it in kennel.toml:"
-                f' [projects.{tenant.project}] domains = ["{thing.custom_domain}"]'
+                f' [projects.{tenant.project}] domains = ["{host.host}"]'
             )
-        if _owner(db, thing.custom_domain) not in {None, tenant_id}:
+        if _owner(db, host.host) not in {None, tenant_id}:
             raise Rejected(
-                f"{thing.name}: custom domain {thing.custom_domain} is in use by another project"
+                f"{host.name}: custom domain {host.host} is in use by another project"
                 " or ref: take it away there first"
             )
-        found.append(Host(host=thing.custom_domain, name=thing.name, custom=True))
     return found
 
 
-def is_granted(host: str, granted: tuple[str, ...]) -> bool:
+def _asked_by(thing: Service | Site) -> Iterator[Host]:
+    """Yield the custom hosts that a service or site asks for."""
+    for redirect, asked in ((False, thing.custom_domains), (True, thing.redirects)):
+        for position, host in enumerate(asked):
+            yield Host(
+                host=host, name=thing.name, custom=True, position=position, redirect=redirect
+            )
+
+
+def is_granted(host: str, granted: Collection[str]) -> bool:
     """Return whether a host is one of those granted; `*.` stands for one label."""
     return host in granted or f"*.{host.partition('.')[2]}" in granted
+
+
+def withdraw(db: Connection, *, project_id: int, granted: Collection[str]) -> None:
+    """Free the custom hosts of a project that are not granted to it any more."""
+    query = (
+        sa.select(hosts.c.host)
+        .join(tenants, tenants.c.id == hosts.c.tenant_id)
+        .where(tenants.c.project_id == project_id, hosts.c.custom)
+    )
+    lost = [host for host in db.scalars(query) if not is_granted(host, granted)]
+    db.execute(sa.delete(hosts).where(hosts.c.host.in_(lost)))
 
 
 def _owner(db: Connection, host: str) -> int | None:
@@ -89,8 +124,7 @@ def _owner(db: Connection, host: str) -> int | None:
 
 def _hold(db: Connection, tenant_id: int, host: Host) -> None:
     if _owner(db, host.host) is None:
-        row = {"host": host.host, "tenant_id": tenant_id, "name": host.name, "custom": host.custom}
-        db.execute(sa.insert(hosts).values(**row))
+        db.execute(sa.insert(hosts).values(tenant_id=tenant_id, **asdict(host)))
 
 
 def settle(db: Connection, *, tenant_id: int, wanted: list[Host]) -> None:
@@ -99,17 +133,15 @@ def settle(db: Connection, *, tenant_id: int, wanted: list[Host]) -> None:
     mine = hosts.c.tenant_id == tenant_id
     db.execute(sa.delete(hosts).where(mine, hosts.c.host.not_in(keep)))
     for host in wanted:
-        change = {"name": host.name, "custom": host.custom}
-        db.execute(sa.update(hosts).where(mine, hosts.c.host == host.host).values(**change))
+        db.execute(sa.update(hosts).where(mine, hosts.c.host == host.host).values(**asdict(host)))
 
 
 def by_tenant(db: Connection) -> Mapping[int, list[Host]]:
-    """Return all hosts, in order, by the id of the tenant."""
+    """Return all hosts, by the id of the tenant."""
     found: dict[int, list[Host]] = {}
-    order = (hosts.c.tenant_id, hosts.c.custom, hosts.c.host)
-    for row in db.execute(sa.select(hosts).order_by(*order)):
-        host = Host(host=row.host, name=row.name, custom=row.custom)
-        found.setdefault(row.tenant_id, []).append(host)
+    for row in db.execute(sa.select(hosts)):
+        values = row._asdict()
+        found.setdefault(values.pop("tenant_id"), []).append(Host(**values))
     return found
 
 

@@ -1,7 +1,7 @@
 """Questions about registered repositories."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Row
 from kennel.domain import Repository, names
 from kennel.domain.record import Project
 from kennel.errors import Conflict, NotFound
+from kennel.store import hosts
 from kennel.store.tables import departures, projects
 
 
@@ -152,10 +153,13 @@ def _free_name(db: Connection, wanted: str | None, full_name: str) -> str:
 def configure(db: Connection, project: Project, **values: object) -> None:
     """Set what the operator's kennel.toml says of a project.
 
-    Of one that was removed and is there again it is forgotten that its refs left.
+    Of one that was removed and is there again it is forgotten that its refs left. Custom domains
+    that are not granted any more are free at once.
     """
     if project.removed and values.get("removed") is False:
         db.execute(sa.delete(departures).where(departures.c.project_id == project.id))
+    if (granted := values.get("domains")) is not None:
+        hosts.withdraw(db, project_id=project.id, granted=cast("Collection[str]", granted))
     db.execute(sa.update(projects).where(projects.c.id == project.id).values(**values))
 
 

@@ -9,7 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from kennel.domain import Key, Manifest, Route, Service, Target, Tenant, names
+from kennel.domain import Environment, Key, Manifest, Route, Service, Target, Tenant, names
+from kennel.domain.record import TenantRecord
 from kennel.domain.route import Files, Upstream
 from kennel.errors import Unavailable
 from kennel.plan import Deployed, Generation
@@ -178,19 +179,19 @@ def _retire(db: Connection, tenant_id: int, now: float) -> None:
     db.execute(old.values(retired_at=now))
 
 
-def routes(tenant: Tenant, manifest: Manifest, held: Iterable[Host]) -> frozenset[Route]:
+def routes(record: TenantRecord, manifest: Manifest, held: Collection[Host]) -> frozenset[Route]:
     """Return the routes of a manifest that is about to be live: those `plan.routes_of` gives."""
-    found: dict[str, tuple[str, ...]] = {}
-    for host in sorted(held, key=lambda h: (h.custom, h.host)):
-        found[host.name] = (*found.get(host.name, ()), host.host)
+    redirects = hosts.by_name(held, redirects=True)
     return frozenset(
         Route(
-            key=Key(tenant, name),
-            hosts=names_,
+            key=Key(record.tenant, name),
+            hosts=at,
+            redirects=redirects.get(name, ()),
             site=name in manifest.sites,
             spa=name in manifest.sites and manifest.sites[name].spa,
+            indexed=record.environment is Environment.PROD,
         )
-        for name, names_ in found.items()
+        for name, at in hosts.by_name(held).items()
     )
 
 

@@ -58,14 +58,8 @@ def _wanted(record: TenantRecord, rows: _Rows, upcoming: Build | None) -> Wanted
         next=upcoming,
         live=tuple(live),
         generations=tuple(mine),
-        hosts=_by_name(rows.hosts.get(record.id, ())),
+        hosts=hosts.by_name(held := rows.hosts.get(record.id, ())),
+        redirects=hosts.by_name(held, redirects=True),
         resources=frozenset(name for row in here for name in row.resources or ()),
         provisions=tuple(rows.provisions.get(record.id, ())),
     )
-
-
-def _by_name(held: Any) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for host in held:
-        found[host.name] = (*found.get(host.name, ()), host.host)
-    return found

@@ -159,6 +159,9 @@ hosts = Table(
     Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
     Column("name", String(63), nullable=False),
     Column("custom", Boolean, nullable=False),
+    # Of a custom one: its place in the manifest; and whether it only leads to the first of them.
+    Column("position", Integer, nullable=False, server_default="0"),
+    Column("redirect", Boolean, nullable=False, server_default=false()),
     Index("ix_hosts_tenant_id", "tenant_id"),
 )
 

@@ -78,6 +78,11 @@ class MemoryRouter(Router):
         """Return the route that a host is in."""
         return next((r for r in self.proxy.routes if host.lower() in r.hosts), None)
 
+    def redirect(self, host: str) -> str | None:
+        """Return the host that one leads to, None: it does not lead to another."""
+        found = (r.hosts[-1] for r in self.proxy.routes if host.lower() in r.redirects)
+        return next(found, None)
+
     def visit(self, host: str) -> Target | None:
         """Visit a host, and return where one ends up."""
         route, target = self.route(host), self.target(host)

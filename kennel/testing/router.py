@@ -2,9 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -41,10 +41,11 @@ SETTLES = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person gets who visits a host."""
+    """What a person gets who visits a host. Names of headers are in lower case."""
 
     status: int
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def service(tenant: Tenant, name: str, *hosts: str) -> Route:
@@ -116,11 +117,11 @@ class RouterContract(Contract):
     ) -> Answer:
         url = httpx.URL(router.url(host))
         answer = await browser.get(
-            url.copy_with(host="127.0.0.1", path=path),
+            url.copy_with(host="127.0.0.1", raw_path=path.encode()),
             headers={"Host": url.netloc.decode()},
             extensions={"sni_hostname": host},
         )
-        return Answer(answer.status_code, answer.text)
+        return Answer(answer.status_code, answer.text, answer.headers)
 
     async def visited(self, router: Router) -> set[Tenant]:
         """Return who was visited, or skip the test if the router cannot tell."""
@@ -222,6 +223,43 @@ class RouterContract(Contract):
         await router.publish([service(MAIN, "b", self.host("b"))])
         assert (await self.ask(router, self.host("a"))).status == 404
         assert await self.ask(router, self.host("b")) == Answer(200, "b")
+
+    async def test_redirects_lead_to_the_host_that_people_are_told(
+        self, router: Router, serve: Serve
+    ) -> None:
+        """With path and query, while nothing runs too, and no longer than they are there."""
+        told, also, www = self.host("told"), self.host("also"), self.host("www")
+        route = Route(key=Key(MAIN, "api"), hosts=(also, told), redirects=(www, self.host("old")))
+        await router.publish([route, service(OTHER, "api", self.host("other"))])
+        for text in (None, "running"):
+            if text is not None:
+                await router.switch(MAIN, {"api": await serve(text)})
+                assert (await self.ask(router, also)).text == text
+            for host in (www, self.host("OLD")):
+                answer = await self.ask(router, host, "/a%20b?c=d&c=%2F")
+                assert answer.status == 308
+                assert answer.headers["location"] == f"{router.url(told)}/a%20b?c=d&c=%2F"
+        await router.publish([replace(route, redirects=(self.host("old"),))])
+        assert (await self.ask(router, www)).status == 404
+        assert (await self.ask(router, self.host("old"))).status == 308
+
+    async def test_what_is_not_to_be_listed_says_so(
+        self, router: Router, serve: Serve, tmp_path: Path
+    ) -> None:
+        files = await asyncio.to_thread(write_site, tmp_path / "site", {"index.html": "a site"})
+        await router.switch(MAIN, {"api": await serve("listed")})
+        await router.switch(OTHER, {"api": await serve("not listed"), "docs": files})
+        hidden = [
+            service(OTHER, "api", self.host("api")),
+            service(OTHER, "away", self.host("away")),
+            site(OTHER, "docs", self.host("docs")),
+        ]
+        listed = service(MAIN, "api", self.host("listed"))
+        await router.publish([listed, *(replace(one, indexed=False) for one in hidden)])
+        assert "x-robots-tag" not in (await self.ask(router, self.host("listed"))).headers
+        for label, status in (("api", 200), ("docs", 200), ("away", 503)):
+            answer = await self.ask(router, self.host(label))
+            assert (answer.status, answer.headers["x-robots-tag"]) == (status, "noindex")
 
     async def test_hosts_are_written_in_any_way(self, router: Router, serve: Serve) -> None:
         label = "x" * 63

@@ -18,9 +18,12 @@ SLOW = 0.5
 
 
 @asynccontextmanager
-async def serving(text: str) -> AsyncIterator[Upstream]:
-    """Run a service that answers every request with a text; `/slow` takes `SLOW` seconds."""
-    server = await asyncio.start_server(_answering(text), "127.0.0.1", 0)
+async def serving(text: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Upstream]:
+    """Run a service that answers every request with a text; `/slow` takes `SLOW` seconds.
+
+    `headers`: of every answer.
+    """
+    server = await asyncio.start_server(_answering(text, headers or {}), "127.0.0.1", 0)
     port: int = server.sockets[0].getsockname()[1]
     yield Upstream(port=port)
     server.close()
@@ -31,13 +34,15 @@ async def serving_on_socket(text: str) -> AsyncIterator[Socket]:
     """Run the same on a unix socket, whose path is short enough for one."""
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="ks"))
     path = str(folder / "sock")
-    server = await asyncio.start_unix_server(_answering(text), path)
+    server = await asyncio.start_unix_server(_answering(text, {}), path)
     yield Socket(path=path)
     server.close()
     await asyncio.to_thread(shutil.rmtree, folder)
 
 
-def _answering(text: str) -> Answering:
+def _answering(text: str, headers: Mapping[str, str]) -> Answering:
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = text.encode()
         try:
@@ -45,7 +50,7 @@ def _answering(text: str) -> Answering:
                 if head.split()[1] == b"/slow":
                     await asyncio.sleep(SLOW)
                 length = f"Content-Length: {len(body)}".encode()
-                writer.write(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n" + body)
+                writer.write(b"HTTP/1.1 200 OK\r\n" + more + length + b"\r\n\r\n" + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

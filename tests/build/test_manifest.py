@@ -45,7 +45,8 @@ def test_everything_that_can_be_said() -> None:
                     "package": "server",
                     "args": ["--verbose", ""],
                     "environment": {"LOG_LEVEL": "debug", "EMPTY": ""},
-                    "custom_domain": "api.example.org",
+                    "custom_domains": ["api.example.org", "example.org"],
+                    "redirects": ["www.example.org"],
                     "ready": {"path": "/health", "timeout": 5},
                     "limits": {"memory_max": "512M", "cpu_weight": 50, "tasks_max": 10},
                 }
@@ -59,7 +60,8 @@ def test_everything_that_can_be_said() -> None:
     assert api.package == "server"
     assert api.args == ("--verbose", "")
     assert api.environment == {"LOG_LEVEL": "debug", "EMPTY": ""}
-    assert api.custom_domain == "api.example.org"
+    assert api.custom_domains == ("api.example.org", "example.org")
+    assert api.redirects == ("www.example.org",)
     assert api.ready == Ready(path="/health", timeout=5.0)
     assert api.limits == Limits(memory_max=512 << 20, cpu_weight=50, tasks_max=10)
     assert manifest.sites["docs"].package == "book"
@@ -77,7 +79,7 @@ def test_what_the_devenv_module_writes() -> None:
             "resources": ["postgres", "garage"],
         }
     )
-    assert manifest.services["api"].custom_domain == "api.example.org"
+    assert manifest.services["api"].custom_domains == ("api.example.org",)
     assert manifest.sites["docs"].package == "book"
     assert not manifest.previews
     assert manifest.resources == {"postgres": {}, "garage": {}}
@@ -198,6 +200,28 @@ def test_a_release_command_may_have_a_package_of_its_own() -> None:
             "services.api.custom_domain: api does not listen, because port is false: leave one out",
         ),
         (service(schedule="daily", ready={"path": "/"}), "services.api.ready.path: api does not"),
+        (
+            service(port=False, custom_domains=["a.example.org"], redirects=["b.example.org"]),
+            "services.api.redirects: api does not listen, because port is false: leave one out",
+        ),
+        (
+            service(redirects=["b.example.org"]),
+            "services.api.redirects: they lead to the first of custom_domains: add one",
+        ),
+        (
+            service(custom_domain="a.example.org", custom_domains=["b.example.org"]),
+            "services.api: give custom_domain or custom_domains, not both",
+        ),
+        (
+            service(custom_domains=["a.example.org"], redirects=["a.example.org"]),
+            "services.api: the host 'a.example.org' is given twice: services.api has it already",
+        ),
+        (service(custom_domains=["*.example.org"]), "custom_domains[0]: must be a host name"),
+        (service(custom_domains="a.example.org"), "custom_domains: must be a list of at most 20"),
+        (
+            service(custom_domains=[f"a{number}.example.org" for number in range(21)]),
+            "services.api.custom_domains: must be a list of at most 20 host names, not one of 21",
+        ),
         (service(port=False, ready={"timeout": 5}), "services.api.ready.timeout: api does not"),
         (service(schedule="daily", port=True), "services.api.port: api does not listen, because"),
         (service(previews=0), "services.api.previews: must be true or false, not 0"),
@@ -262,7 +286,9 @@ def test_one_domain_is_given_once() -> None:
             "sites": {"docs": {"custom_domain": "x.example.org"}},
         }
     )
-    assert said == "custom_domain 'x.example.org' is given to both api and docs"
+    assert said == (
+        "sites.docs: the host 'x.example.org' is given twice: services.api has it already"
+    )
 
 
 def test_all_that_cannot_be_meant_comes_at_once() -> None:

@@ -70,7 +70,7 @@ class TestKennelJson:
         assert found.services["worker"].ready.path is None, "a command is none of Kennel's"
         assert found.services["nightly"].schedule == "daily"
         assert found.sites["docs"].spa
-        assert found.sites["www"].custom_domain == "www.example.org"
+        assert found.sites["www"].custom_domains == ("www.example.org",)
         assert set(found.resources) == {"postgres", "valkey", "garage"}
 
     def test_holds_every_character_as_it_was_written(self, nix: Nix) -> None:

@@ -57,7 +57,7 @@ def zone(town: "Town") -> Zone:
 
 def asking(serving: "Serving", host: str | None = HOST) -> Manifest:
     manifest = serving("api")
-    api = replace(manifest.services["api"], custom_domain=host)
+    api = replace(manifest.services["api"], custom_domains=() if host is None else (host,))
     return replace(manifest, services={"api": api})
 
 
@@ -86,6 +86,23 @@ async def test_a_custom_domain_leads_here_while_it_is_live(
     await settled(town)
     assert zone.server == {}
     assert await town.store.read(publications.by_provider) == {}
+
+
+async def test_several_hosts_and_redirects_lead_here(
+    town: "Town", serving: "Serving", zone: Zone
+) -> None:
+    manifest = asking(serving)
+    api = replace(
+        manifest.services["api"], custom_domains=(HOST, "a.example.org"), redirects=(WWW,)
+    )
+    await live(town, replace(manifest, services={"api": api}))
+    assert zone.server == dict.fromkeys((HOST, "a.example.org", WWW), (TARGET, True))
+    routes = (await town.router.observe()).routes
+    assert routes is not None
+    [route] = routes
+    assert (route.hosts[-1], route.redirects) == (HOST, (WWW,))
+    await live(town, asking(serving, WWW), version=2)
+    assert zone.server == {WWW: (TARGET, True)}
 
 
 async def test_a_host_of_a_preview_is_not_published(

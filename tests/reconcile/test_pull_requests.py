@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kennel.domain import Ref, Tenant
+from kennel.domain import Key, Ref, Route, Tenant
 from kennel.store import tenants
 from kennel.testing import MemoryProvisioner
 
@@ -56,13 +56,20 @@ async def test_one_that_is_reopened_while_it_is_taken_away_is_not_lost(
 
 async def test_one_never_gets_the_host_of_production(town: "Town", serving: "Serving") -> None:
     """It is granted to the project, and its manifest asks for it."""
-    await town.project("shop", domains=("shop.example.org",))
+    await town.project("shop", domains=("*.example.org",))
     manifest = serving("api")
-    asks = replace(manifest.services["api"], custom_domain="shop.example.org")
+    asks = replace(
+        manifest.services["api"],
+        custom_domains=("shop.example.org", "two.example.org"),
+        redirects=("www.example.org",),
+    )
     manifest = replace(manifest, services={"api": asks})
     await town.built(manifest, ref=PREVIEW)
     await town.settle()
     assert await hosts(town) == {SHOP: ("shop-pr-5.example.net",)}
+    assert (await town.router.observe()).routes == frozenset(
+        {Route(key=Key(SHOP, "api"), hosts=("shop-pr-5.example.net",), indexed=False)}
+    )
     await town.built(manifest)
     await town.settle()
     found = await hosts(town)

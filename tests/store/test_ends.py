@@ -90,7 +90,7 @@ class TestRefs:
         assert not kept.wanted
 
     async def test_the_custom_domains_of_one_that_is_gone_are_free(self, store: Store) -> None:
-        service = Service(name="api", package="api", custom_domain="api.acme.org")
+        service = Service(name="api", package="api", custom_domains=("api.acme.org",))
         manifest = Manifest(services={"api": service})
 
         async def reserve(name: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -492,10 +493,9 @@ class TestHosts:
         return by_name
 
     @staticmethod
-    def serving(*names: str, custom: str | None = None) -> Manifest:
-        return Manifest(
-            services={n: Service(name=n, package=n, custom_domain=custom) for n in names}
-        )
+    def serving(*names: str, custom: Sequence[str] = (), redirects: Sequence[str] = ()) -> Manifest:
+        one = Service(name="", package="", custom_domains=tuple(custom), redirects=tuple(redirects))
+        return Manifest(services={n: replace(one, name=n, package=n) for n in names})
 
     async def test_the_primary_gets_the_plain_host(self, store: Store) -> None:
         shop = await add_project(store)
@@ -520,7 +520,7 @@ class TestHosts:
         self, store: Store, granted: tuple[str, ...]
     ) -> None:
         shop = await add_project(store)
-        manifest = self.serving("api", custom="api.acme.org")
+        manifest = self.serving("api", custom=["api.acme.org"])
         found = await self.reserve(store, shop, MAIN, manifest, granted=granted)
         assert found["api"] == ["shop-main.example.net", "api.acme.org"]
 
@@ -529,21 +529,87 @@ class TestHosts:
         self, store: Store, granted: tuple[str, ...]
     ) -> None:
         shop = await add_project(store)
-        manifest = self.serving("api", custom="api.acme.org")
+        manifest = self.serving("api", custom=["api.acme.org"])
         with pytest.raises(Rejected, match=r"\[projects.shop\] domains"):
             await self.reserve(store, shop, MAIN, manifest, granted=granted)
 
     async def test_a_custom_domain_belongs_to_one(self, store: Store) -> None:
-        manifest = self.serving("api", custom="api.acme.org")
+        manifest = self.serving("api", custom=["api.acme.org"])
         granted = ("api.acme.org",)
         await self.reserve(store, await add_project(store), MAIN, manifest, granted=granted)
         other = await add_project(store, "evil/shop")
         with pytest.raises(Rejected, match="in use"):
             await self.reserve(store, other, MAIN, manifest, granted=granted)
 
+    async def test_the_first_of_several_is_the_one_that_people_are_told(self, store: Store) -> None:
+        shop = await add_project(store)
+        tenant = await see(store, shop, MAIN)
+        asked = ["z.acme.org", "a.acme.org", "m.acme.org"]
+        manifest = self.serving("api", custom=asked, redirects=["www.acme.org", "old.acme.org"])
+        granted = ("*.acme.org",)
+        for given, told in (
+            (manifest, ("m.acme.org", "a.acme.org", "z.acme.org")),
+            (self.serving("api", custom=["www.acme.org"]), ("www.acme.org",)),
+        ):
+            reserving = partial(
+                hosts.reserve,
+                tenant_id=tenant.id,
+                tenant=tenant.tenant,
+                manifest=given,
+                ephemeral="example.net",
+                custom=True,
+                granted=granted,
+            )
+            wanted = await store.write(reserving)
+            await store.write(partial(hosts.settle, tenant_id=tenant.id, wanted=wanted))
+            held = (await store.read(hosts.by_tenant))[tenant.id]
+            assert hosts.by_name(held) == hosts.by_name(wanted)
+            assert hosts.by_name(held) == {"api": ("shop-main.example.net", *told)}
+            leading = set(hosts.by_name(held, redirects=True).get("api", ()))
+            assert leading == set(given.services["api"].redirects)
+
+    @pytest.mark.parametrize("redirects", [["www.acme.org"], ["api.other.org"], ["evilacme.org"]])
+    async def test_a_redirect_is_granted_like_any_other(
+        self, store: Store, redirects: list[str]
+    ) -> None:
+        shop = await add_project(store)
+        manifest = self.serving("api", custom=["api.acme.org"], redirects=redirects)
+        with pytest.raises(Rejected, match=f"custom domain {redirects[0]} is not granted"):
+            await self.reserve(
+                store, shop, MAIN, manifest, granted=("api.acme.org", "*.www.acme.org")
+            )
+        found = await self.reserve(store, shop, Ref.branch("x"), manifest, custom=False)
+        assert found == {"api": ["shop-x.example.net"]}
+
+    async def test_no_two_projects_share_one_in_whatever_way_they_ask(self, store: Store) -> None:
+        """Both may have been granted it, by a wildcard: the first has it."""
+        granted = ("*.acme.org",)
+        shop, other = await add_project(store), await add_project(store, "evil/shop")
+        manifest = self.serving("api", custom=["api.acme.org"], redirects=["www.acme.org"])
+        await self.reserve(store, shop, MAIN, manifest, granted=granted)
+        for asked in (
+            self.serving("api", custom=["www.acme.org"]),
+            self.serving("api", custom=["mine.acme.org"], redirects=["api.acme.org"]),
+            self.serving("api", custom=["mine.acme.org", "api.acme.org"]),
+        ):
+            with pytest.raises(Rejected, match="in use by another project"):
+                await self.reserve(store, other, MAIN, asked, granted=granted)
+
+    async def test_a_grant_that_is_withdrawn_frees_what_it_gave(self, store: Store) -> None:
+        shop = await add_project(store, domains=("*.acme.org", "acme.org"))
+        manifest = self.serving("api", custom=["api.acme.org"], redirects=["acme.org"])
+        await self.reserve(store, shop, MAIN, manifest, granted=shop.domains)
+        await store.write(partial(projects.configure, project=shop, domains=["acme.org"]))
+        [held] = (await store.read(hosts.by_tenant)).values()
+        assert {host.host for host in held} == {"shop-main.example.net", "acme.org"}
+        other = await add_project(store, "acme/till")
+        asked = self.serving("api", custom=["api.acme.org"])
+        found = await self.reserve(store, other, MAIN, asked, granted=("*.acme.org",))
+        assert found == {"api": ["till-main.example.net", "api.acme.org"]}
+
     async def test_previews_get_no_custom_domain(self, store: Store) -> None:
         shop = await add_project(store)
-        manifest = self.serving("api", custom="api.acme.org")
+        manifest = self.serving("api", custom=["api.acme.org"])
         found = await self.reserve(store, shop, Ref.branch("x"), manifest, custom=False)
         assert found == {"api": ["shop-x.example.net"]}
 

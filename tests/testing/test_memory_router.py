@@ -1,6 +1,7 @@
 """The router in memory passes the contract that Caddy passes."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -38,9 +39,19 @@ class TestMemoryRouter(RouterContract):
         self, browser: httpx.AsyncClient, router: Router, host: str, path: str = "/"
     ) -> Answer:
         assert isinstance(router, MemoryRouter)
-        route, target = router.route(host), router.visit(host)
+        if told := router.redirect(host):
+            return Answer(308, "", {"location": f"{router.url(told)}{path}"})
+        route = router.route(host)
         if route is None:
             return Answer(404, "")
+        answer = await self.page(browser, router, route, host, path)
+        said = {} if route.indexed else {"x-robots-tag": "noindex"}
+        return replace(answer, headers={**answer.headers, **said})
+
+    async def page(
+        self, browser: httpx.AsyncClient, router: MemoryRouter, route: Route, host: str, path: str
+    ) -> Answer:
+        target = router.visit(host)
         if target is None:
             return Answer(503, "")
         if isinstance(target, Files):

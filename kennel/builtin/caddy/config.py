@@ -12,11 +12,13 @@ from kennel.plugin import PluginConfig
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Tls = Literal["internal", "on_demand", "none", "external"]
+Protocol = Literal["h1", "h2", "h3"]
 
 HTTP, HTTPS = 80, 443
 """The ports that an address need not name."""
 NET_BIND_SERVICE = 10
 """The number of the capability to listen below port 1024: see capabilities(7)."""
+YEAR = 365 * 24 * 3600
 
 
 class Config(PluginConfig, frozen=True):
@@ -41,6 +43,12 @@ class Config(PluginConfig, frozen=True):
     `group`: the group that the other Caddy runs as. Without it everybody may read which port or
     path a deployment has.
 
+    `hsts`: seconds for which browsers are told to come with HTTPS only; 0: they are told nothing.
+    A year where an ACME authority signs ("on_demand"), else nothing: who trusts Caddy's own
+    authority can take that back, and where TLS is somebody else's business, so is this.
+
+    `protocols`: the versions of HTTP that are spoken over TLS, by a server that Kennel adds.
+
     `stream_close_delay`: seconds that a WebSocket goes on after the table of hosts changed. It
     is so long because ending is the service's business: its WebSockets end when it does.
     """
@@ -55,6 +63,8 @@ class Config(PluginConfig, frozen=True):
     acme_ca: str | None = None
     email: str | None = None
     group: str | None = None
+    hsts: Annotated[int, Meta(ge=0)] | None = None
+    protocols: Annotated[tuple[Protocol, ...], Meta(min_length=1)] = ("h1", "h2", "h3")
     stream_close_delay: Annotated[int, Meta(ge=0)] = 24 * 3600
 
     @property
@@ -70,6 +80,18 @@ class Config(PluginConfig, frozen=True):
     @property
     def tls_mode(self) -> Tls:
         return self.tls or ("internal" if self.embedded else "on_demand")
+
+    @property
+    def encrypts(self) -> bool:
+        """Return whether certificates are Kennel's business."""
+        return self.tls_mode in ("internal", "on_demand")
+
+    @property
+    def hsts_seconds(self) -> int:
+        """Return for how long browsers are told to come with HTTPS only; 0: they are not."""
+        if self.tls_mode == "none":
+            return 0
+        return (YEAR if self.tls_mode == "on_demand" else 0) if self.hsts is None else self.hsts
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -89,6 +111,11 @@ class Config(PluginConfig, frozen=True):
         if self.tls_mode == "external" and self.embedded:
             return "https", None
         return "https", None if https == HTTPS else https
+
+    def url(self, host: str) -> str:
+        """Return the address at which people reach a host. The first call may block."""
+        scheme, port = self.origin
+        return f"{scheme}://{host}" + (f":{port}" if port else "")
 
 
 @cache

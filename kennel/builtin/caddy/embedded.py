@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any
 
-from kennel.builtin.caddy.config import HTTPS, Config
+from kennel.builtin.caddy.config import Config
 from kennel.builtin.caddy.policy import policy
 from kennel.builtin.caddy.process import LOG
 from kennel.builtin.caddy.table import no_deployment, subroute
@@ -42,7 +43,7 @@ class Layout:
         apps: Json = {
             "http": {"http_port": http, "https_port": https, "servers": self._servers(routes)}
         }
-        if self._encrypts:
+        if self.config.encrypts:
             apps["tls"] = self._tls()
         if self.config.tls_mode == "internal":
             # Nobody's trust store is touched: people choose to trust the root certificate.
@@ -59,34 +60,31 @@ class Layout:
         }
 
     @property
-    def listens(self) -> dict[str, int]:
+    def listens(self) -> dict[SocketKind, dict[str, int]]:
         """Return the ports that are listened on, by the setting that changes each."""
         http, https = self.config.ports
-        return {"http_port": http} | ({"https_port": https} if self._encrypts else {})
-
-    @property
-    def _encrypts(self) -> bool:
-        return self.config.tls_mode in ("internal", "on_demand")
+        secure = {"https_port": https} if self.config.encrypts else {}
+        quic = secure if "h3" in self.config.protocols else {}
+        return {SOCK_STREAM: {"http_port": http, **secure}, SOCK_DGRAM: quic}
 
     def _servers(self, routes: Collection[Route]) -> Json:
         http, https = self.config.ports
-        table = subroute(routes, self.live, self.config.stream_close_delay, [no_deployment()])
+        table = subroute(routes, self.live, self.config, [no_deployment()])
         kennel: Json = {
-            "listen": self._listen(https if self._encrypts else http),
+            "listen": self._listen(https if self.config.encrypts else http),
             "routes": [{"@id": ID, "handle": [table]}],
             "automatic_https": {"disable": True},
         }
         if self.config.trusted_proxies:
             ranges = list(self.config.trusted_proxies)
             kennel["trusted_proxies"] = {"source": "static", "ranges": ranges}
-        if not self._encrypts:
+        if not self.config.encrypts:
             return {"kennel": kennel}
-        kennel["tls_connection_policies"] = [{}]
-        return {"kennel": kennel, "kennel-http": self._redirect(http, https)}
+        kennel |= {"tls_connection_policies": [{}], "protocols": list(self.config.protocols)}
+        return {"kennel": kennel, "kennel-http": self._redirect(http)}
 
-    def _redirect(self, http: int, https: int) -> Json:
-        port = "" if https == HTTPS else f":{https}"
-        location = f"https://{{http.request.host}}{port}{{http.request.uri}}"
+    def _redirect(self, http: int) -> Json:
+        location = f"{self.config.url('{http.request.host}')}{{http.request.uri}}"
         handler = {
             "handler": "static_response",
             "status_code": 308,

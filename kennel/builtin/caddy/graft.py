@@ -54,10 +54,6 @@ class Graft:
         http, https = self.config.ports
         return http if self.config.tls_mode == "none" else https
 
-    @property
-    def _decides_tls(self) -> bool:
-        return self.config.tls_mode in ("internal", "on_demand")
-
     def _add(self, apps: Json, routes: Collection[Route]) -> None:
         servers = apps.setdefault("http", {}).setdefault("servers", {})
         name = server_on(servers, self._port)
@@ -67,7 +63,7 @@ class Graft:
             *(server.get("routes") or []),
             self._unknown(),
         ]
-        if self._decides_tls:
+        if self.config.encrypts:
             self._add_policy(apps.setdefault("tls", {}), routes)
 
     def _route(self, routes: Collection[Route]) -> Json:
@@ -76,10 +72,10 @@ class Graft:
         Caddy looks after certificates for the hosts that a server's own routes name, and sends
         plain HTTP on to them. Where that is not Kennel's business they are named one level deeper.
         """
-        table = subroute(routes, self.live, self.config.stream_close_delay, [])
-        hosts = sorted({host for route in routes for host in route.hosts})
+        table = subroute(routes, self.live, self.config, [])
+        hosts = sorted({host for route in routes for host in route.names})
         named = {"match": [{"host": hosts}], "handle": [table], "terminal": True}
-        if self._decides_tls:
+        if self.config.encrypts:
             return {"@id": ROUTE, **named}
         return {"@id": ROUTE, **_deeper(named)}
 
@@ -92,11 +88,15 @@ class Graft:
         made: Json = {"@id": SERVER, "listen": [f":{self._port}"]}
         if self.config.tls_mode == "none":
             return {**made, "automatic_https": {"disable": True}}
-        return {**made, "tls_connection_policies": [{}]}
+        return {
+            **made,
+            "tls_connection_policies": [{}],
+            "protocols": list(self.config.protocols),
+        }
 
     def _add_policy(self, tls: Json, routes: Collection[Route]) -> None:
         automation = tls.setdefault("automation", {})
-        hosts = {host for route in routes for host in route.hosts}
+        hosts = {host for route in routes for host in route.names}
         ours = {"@id": POLICY, **policy(self.config, hosts)}
         automation["policies"] = [ours, *(automation.get("policies") or [])]
         if not automation.get("on_demand"):

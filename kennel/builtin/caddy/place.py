@@ -5,11 +5,13 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from kennel.errors import Rejected
 
 SOCKET_MAX = 107
 """Bytes in the path of a unix socket: see unix(7)."""
+KINDS = MappingProxyType({socket.SOCK_STREAM: "TCP", socket.SOCK_DGRAM: "UDP"})
 
 
 def group_id(name: str | None) -> int:
@@ -55,7 +57,12 @@ def addresses_for(given: tuple[str, ...] | None, domain: str) -> tuple[str, ...]
     return ("127.0.0.1", "[::1]") if _has_ipv6() else ("127.0.0.1",)
 
 
-def refuse_taken(addresses: Iterable[str], ports: Mapping[str, int], patience: float = 0.0) -> None:
+def refuse_taken(
+    addresses: Iterable[str],
+    ports: Mapping[str, int],
+    kind: socket.SocketKind,
+    patience: float = 0.0,
+) -> None:
     """Raise Rejected if Caddy could not listen. `ports`: by the setting that changes each.
 
     Caddy would not always notice: two of one user can listen on one port, and share its visits.
@@ -64,11 +71,11 @@ def refuse_taken(addresses: Iterable[str], ports: Mapping[str, int], patience: f
     deadline = time.monotonic() + patience
     for address in addresses:
         for setting, port in ports.items():
-            while error := _refused(address.strip("[]"), port):
+            while error := _refused(address.strip("[]"), port, kind):
                 if time.monotonic() < deadline:
                     time.sleep(0.02)
                     continue
-                where = f"port {port}" + (f" of {address}" if address else "")
+                where = f"{KINDS[kind]} port {port}" + (f" of {address}" if address else "")
                 raise Rejected(
                     f"Kennel's own Caddy cannot listen on {where}: {error.strerror}. Free it, set"
                     f" `{setting}` in [plugins.caddy] to another port, or `admin` to use the Caddy"
@@ -76,10 +83,11 @@ def refuse_taken(addresses: Iterable[str], ports: Mapping[str, int], patience: f
                 )
 
 
-def _refused(address: str, port: int) -> OSError | None:
+def _refused(address: str, port: int, kind: socket.SocketKind) -> OSError | None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:  # connections that have ended are in nobody's way
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:

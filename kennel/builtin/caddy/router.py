@@ -120,7 +120,8 @@ class CaddyRouter(Router):
         )
         try:
             patience = DYING if await in_thread(self._caddy.sweep) else 0.0
-            await in_thread(refuse_taken, layout.addresses, layout.listens, patience)
+            for kind, ports in layout.listens.items():
+                await in_thread(refuse_taken, layout.addresses, ports, kind, patience)
             await self._caddy.start(binary)
         except BaseException:
             await self._admin.__aexit__(None, None, None)
@@ -253,8 +254,7 @@ class CaddyRouter(Router):
         return self._switching.setdefault(tenant, asyncio.Lock())
 
     def url(self, host: str) -> str:
-        scheme, port = self._config.origin
-        return f"{scheme}://{host}" + (f":{port}" if port else "")
+        return self._config.url(host)
 
     # Beyond the port
 

@@ -5,6 +5,7 @@ what they say can change without Caddy being told:
 
     host → which files           one small route for each service and site
     files → where it goes        one proxy and one file server that all of them share
+    redirect → its own address   one answer that all of them share
 
 Sharing them keeps the table small: a thousand hosts are a thousand matchers, not a thousand
 proxies that Caddy would have to build anew whenever one host is added.
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from kennel.builtin.caddy import pages
+from kennel.builtin.caddy.config import Config
 from kennel.domain import Route, names
 
 Json = dict[str, Any]
 
 KIND, UPSTREAM, ROOT, ETAG = "kennel_kind", "kennel_upstream", "kennel_root", "kennel_etag"
+TOLD, HIDDEN = "kennel_told", "kennel_hidden"
+"""Where a redirect leads; "yes" for what search engines are to leave out."""
 
 ASSET = (
     r"(?i)\.(?:avif|br|bmp|cjs|css|eot|gif|gz|ico|jpe?g|js|json|map|md|mjs|mp3|mp4|ogg|otf|pdf|png"
@@ -39,20 +43,26 @@ SAID_BY_CLIENTS = ["Forwarded", "True-Client-Ip", "X-Client-Ip"]
 """Other spellings of X-Forwarded-For, which Caddy itself makes unforgeable."""
 
 
-def subroute(routes: Iterable[Route], live: Path, close_delay: int, rest: list[Json]) -> Json:
+def subroute(routes: Iterable[Route], live: Path, config: Config, rest: list[Json]) -> Json:
     """Return the handler for all of Kennel's hosts, in an order that depends on nothing else.
 
-    `close_delay` in seconds. `rest`: what follows for hosts that are in no route.
+    `rest`: what follows for hosts that are in no route.
     """
+    close_delay = config.stream_close_delay
+    ordered = [route for route in sorted(routes, key=_order) if route.hosts]
+    said = _said(config)
     return {
         "handler": "subroute",
         "routes": [
-            *(_host(route, str(live)) for route in sorted(routes, key=_order) if route.hosts),
+            *(_host(route, str(live)) for route in ordered),
+            *(_redirect(route, config) for route in ordered if route.redirects),
+            *said,
+            _when(KIND, ["redirect"], _told()),
             _when(KIND, ["service"], _guarded(UPSTREAM, _asleep(close_delay), _proxy(close_delay))),
             _when(KIND, ["site", "spa"], _guarded(ROOT, *_site())),
             *rest,
         ],
-        "errors": {"routes": _errors()},
+        "errors": {"routes": [*said, *_errors()]},
     }
 
 
@@ -82,7 +92,39 @@ def _host(route: Route, live: str) -> Json:
             _vars({ETAG: f"{{file.{place}.etag}}"}),
             _vars({KIND: "spa" if route.spa else "site", ROOT: f"{{file.{place}.site}}"}),
         ]
+    if not route.indexed:
+        handlers.append(_vars({HIDDEN: "yes"}))
     return {"match": [{"host": sorted(route.hosts)}], "handle": handlers}
+
+
+def _redirect(route: Route, config: Config) -> Json:
+    """Return the route of hosts that lead to the one that people are told."""
+    to = _vars({KIND: "redirect", TOLD: config.url(route.hosts[-1])})
+    return {"match": [{"host": sorted(route.redirects)}], "handle": [to]}
+
+
+def _told() -> Json:
+    """Return the handler that sends people on, with the path and the query that they came with."""
+    location = f"{_var(TOLD)}{{http.request.uri}}"
+    headers = {"Location": [location], "Cache-Control": ["no-store"]}
+    return {"handler": "static_response", "status_code": 308, "headers": headers}
+
+
+def _said(config: Config) -> list[Json]:
+    """Return what is said with every answer, whoever it is from.
+
+    A service may have its own word on HTTPS, and none on whether it is listed outside production.
+    """
+    found = [_when(HIDDEN, ["yes"], _says("X-Robots-Tag", "noindex"))]
+    if config.hsts_seconds:
+        name = "Strict-Transport-Security"
+        own = {"require": {"headers": {name: None}}}
+        found.append({"handle": [_says(name, f"max-age={config.hsts_seconds}", **own)]})
+    return found
+
+
+def _says(name: str, value: str, **more: Json) -> Json:
+    return {"handler": "headers", "response": {"deferred": True, "set": {name: [value]}, **more}}
 
 
 def _vars(values: Json) -> Json:
