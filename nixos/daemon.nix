@@ -22,6 +22,7 @@ in
     plugins = mkOption {
       type = types.functionTo (types.listOf types.package);
       default = _: [ ];
+      defaultText = lib.literalExpression "plugins: [ ]";
       example = lib.literalExpression "plugins: [ plugins.kennel-openbao inputs.mine.packages.x86_64-linux.kennel-mine ]";
       description = ''
         Chooses plugins: a function from those that come with Kennel to a list, in which those of others may be, too.
