@@ -3,7 +3,10 @@
 {
   default = pkgs.mkShellNoCC {
     packages = [
+      # alone: the names of its other programs are taken
+      (pkgs.runCommand "busybox-alone" { } "mkdir -p $out/bin; ln -s ${pkgs.busybox}/bin/busybox $out/bin/")
       pkgs.caddy
+      pkgs.curl
       pkgs.dbus
       pkgs.duktape
       pkgs.git

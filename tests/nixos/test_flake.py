@@ -30,6 +30,11 @@ PLUGINS = {
     "kennel-postgres",
     "kennel-valkey",
 }
+LINT = (
+    *(KENNEL.with_name("ruff"), "check", "--isolated", "--no-cache", "--select", "F,E9"),
+    *("--config", 'builtins = ["machine", "subtest"]'),
+)
+"""What NixOS' test driver does to scripts before it plays them."""
 PARTS = ("flake.nix", "flake.lock", "nixos", "plugins", "pyproject.toml", "uv.lock")
 
 
@@ -252,6 +257,10 @@ class TestStories:
     def test_their_scripts_can_be_read(self, stories: dict[str, Any]) -> None:
         for name, story in stories.items():
             tree = ast.parse(story["testScript"])
+            linted = subprocess.run(
+                [*LINT, "-"], input=story["testScript"], capture_output=True, text=True, check=False
+            )
+            assert linted.returncode == 0, name + linted.stdout
             defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
             called = {
                 node.func.id

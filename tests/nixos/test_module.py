@@ -33,10 +33,10 @@ FILLED_IN = """
 { lib, ... }: {
   services.kennel.domains.cloudflare.zones."scottylabs.org" =
     lib.mkForce "0123456789abcdef0123456789abcdef";
-  services.kennel.secrets.enable = lib.mkForce false;
 }
 """
-"""What the example leaves open: the id of a zone, and the plugin that secrets come from."""
+"""What the example leaves open: the id of a zone."""
+NO_SECRETS = "{ lib, ... }: { services.kennel.secrets.enable = lib.mkForce false; }"
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +150,18 @@ class TestKennelToml:
 
     def test_of_the_example_is_good(self, nix: Nix) -> None:
         assert '"<zone-id>"' in (CONFIGURATIONS / "example.nix").read_text()
-        built = nix.build(checked("example", [*CASES["example"], FILLED_IN]))
+        built = nix.build(checked("example", [*CASES["example"], FILLED_IN, NO_SECRETS]))
         read = settings.parse(built.read_text(), source="kennel.toml")
         assert read.domains.ephemeral == "scottylabs.net"
         assert read.domains.target == "kennel.scottylabs.org", "which is on the same machine"
+
+    def test_of_the_examples_secrets_is_good_or_says_what_is_missing(self, nix: Nix) -> None:
+        """The plugin takes what the module writes, as soon as it takes anything."""
+        whole = checked("example", [*CASES["example"], FILLED_IN])
+        try:
+            nix.build(whole)
+        except Refused as why:
+            assert "has no secret source yet" in str(why)  # noqa: PT017  it may well be good
 
     @pytest.mark.parametrize(
         ("wrong", "why"),

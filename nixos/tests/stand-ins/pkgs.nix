@@ -70,6 +70,7 @@ let
     rust = named "rust" { };
     secretspec = named "secretspec" { };
     sqlite = named "sqlite" { };
+    busybox = named "busybox" { };
     curl = named "curl" { };
     dbus = named "dbus" { };
     duktape = named "duktape" { meta.mainProgram = "duk"; };

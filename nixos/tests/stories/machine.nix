@@ -97,6 +97,7 @@ in
     environment.HOME = "/root";
     serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
     script = ''
+      [ ! -e ${forge} ] || exit 0 # the machine was started again
       git init --quiet --bare --initial-branch=main ${forge}
       cp ${webhook} ${forge}/webhook.json
       printf '#!/bin/sh\nexec %s -m kennel.cli.demo.webhook\n' \

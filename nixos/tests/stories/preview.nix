@@ -19,8 +19,8 @@
 
     with subtest("it goes when it is closed"):
         push(machine, ":refs/pull/1/head")
-        machine.wait_until_succeeds(f"{CURL} --output /dev/null --write-out '%{{http_code}}' {PREVIEW} | grep 404")
-        assert units(machine, "pr-1") == []
+        machine.wait_until_fails(f"{CURL} {PREVIEW} | grep proposed")
+        machine.wait_until_fails("systemctl list-units --plain --no-legend 'kennel-shop--pr-1--*' | grep kennel")
         until(machine, MAIN, "production")
   '';
 }
